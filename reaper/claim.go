@@ -1,0 +1,105 @@
+package reaper
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Claim announces that a process may appear whose pid is not known yet: it is
+// taken before a program is started that leaves a child to this process
+// (runc create, runc exec), and ended when that child was adopted or cannot
+// come any more. Zombies that appear meanwhile are kept for it.
+//
+// Claims must be short-lived: one that is never ended keeps every stray zombie.
+type Claim struct {
+	r      *Reaper
+	ticket uint64
+	prev   *Claim
+	next   *Claim
+	once   sync.Once
+}
+
+// claims is the open claims in the order of their tickets.
+type claims struct {
+	next        uint64 // the next ticket
+	first, last *Claim
+}
+
+// anyBefore reports whether a claim with a ticket below t is open.
+func (c *claims) anyBefore(t uint64) bool {
+	return c.first != nil && c.first.ticket < t
+}
+
+func (c *claims) push(n *Claim) {
+	n.ticket = c.next
+	c.next++
+	n.prev = c.last
+	if c.last == nil {
+		c.first = n
+	} else {
+		c.last.next = n
+	}
+	c.last = n
+}
+
+func (c *claims) remove(n *Claim) {
+	if n.prev == nil {
+		c.first = n.next
+	} else {
+		n.prev.next = n.next
+	}
+	if n.next == nil {
+		c.last = n.prev
+	} else {
+		n.next.prev = n.prev
+	}
+	n.prev, n.next = nil, nil
+}
+
+// Claim opens a claim. The caller must End it.
+func (r *Reaper) Claim() *Claim {
+	c := &Claim{r: r}
+	r.mu.Lock()
+	r.claims.push(c)
+	r.mu.Unlock()
+	return c
+}
+
+// End gives the claim up. It may be called more than once.
+func (c *Claim) End() {
+	c.once.Do(func() {
+		c.r.mu.Lock()
+		c.r.claims.remove(c)
+		c.r.mu.Unlock()
+		c.r.sweep()
+	})
+}
+
+// Adopt makes the child pid, alive or already a zombie, known: from now on
+// its end belongs to onExit (see [Reaper.Start] for what that may do). It must
+// be called before End. A pid that is not a child of this process is refused
+// with [ErrNotChild].
+func (c *Claim) Adopt(pid int, onExit func(Exit)) (*Process, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+			return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, ErrNotChild)
+		}
+		return nil, fmt.Errorf("reaper: adopt process %d: pidfd_open: %w", pid, err)
+	}
+	// After pidfd_open: were the number recycled in between, the new holder
+	// would have to be a child of ours as well to pass, and our children keep
+	// their numbers until they are reaped, which this claim prevents.
+	if !isChild(pid) {
+		unix.Close(pidfd)
+		return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, ErrNotChild)
+	}
+	p := newProcess(pid, onExit)
+	if err := c.r.watch(p, pidfd); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
