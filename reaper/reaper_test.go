@@ -61,6 +61,35 @@ func sh(t *testing.T, r *Reaper, script string, onExit func(Exit)) (*Process, st
 	return p, strings.TrimSpace(line)
 }
 
+// orphan leaves a child behind that this process inherits; when its parent is
+// gone for sure, it is let go and ends with status.
+func orphan(t *testing.T, r *Reaper, status int) int {
+	t.Helper()
+	gate, open, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	defer open.Close()
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	script := fmt.Sprintf("sh -c 'read x <&3; exit %d' >/dev/null & echo $!", status)
+	parent, err := r.Start(&Attr{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Files: []*os.File{nil, in, os.Stderr, gate}}, nil)
+	in.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended(t, parent)
+	return atoi(t, strings.TrimSpace(line))
+}
+
 func ended(t *testing.T, p *Process) Exit {
 	t.Helper()
 	select {
@@ -156,9 +185,7 @@ func TestZombieThatCameBeforeItsOwnerIsKept(t *testing.T) {
 	r := newReaper(t)
 	claim := r.Claim()
 	defer claim.End()
-	parent, line := sh(t, r, "sh -c 'exit 7' & echo $!", nil)
-	ended(t, parent)
-	child := atoi(t, line)
+	child := orphan(t, r, 7)
 	awaitZombie(t, child)
 	r.sweep() // whatever the signal's timing: a sweep has looked at it
 
@@ -176,9 +203,7 @@ func TestStrayIsReapedWhenNoClaimCanNameIt(t *testing.T) {
 	r := newReaper(t)
 	early, late := r.Claim(), (*Claim)(nil)
 	defer early.End()
-	parent, line := sh(t, r, "sh -c 'exit 3' & echo $!", nil)
-	ended(t, parent)
-	stray := atoi(t, line)
+	stray := orphan(t, r, 3)
 	awaitZombie(t, stray)
 	r.sweep()
 	if !isChild(stray) {
@@ -198,9 +223,7 @@ func TestStrayBehindAnUndecidedOneIsReapedInTurn(t *testing.T) {
 	defer claim.End()
 	var strays []int
 	for range 5 {
-		parent, line := sh(t, r, "sh -c 'exit 3' & echo $!", nil)
-		ended(t, parent)
-		strays = append(strays, atoi(t, line))
+		strays = append(strays, orphan(t, r, 3))
 		awaitZombie(t, strays[len(strays)-1])
 	}
 	claim.End()
