@@ -32,7 +32,7 @@ type Attr struct {
 	Args  []string // argv, with argv[0]
 	Dir   string   // "": as this process
 	Env   []string
-	Files []*os.File // the child's descriptors 0, 1, 2, …; nil is /dev/null. They stay the caller's.
+	Files []*os.File // the child's descriptors 0, 1, 2, …; nil is /dev/null. They stay the caller's and become blocking.
 
 	// KeepOnParentDeath leaves the program running when this process dies.
 	// Otherwise it is killed, so that a runtime does not go on working on a
@@ -53,7 +53,7 @@ func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
 	for i := range fds {
 		fds[i] = null.Fd()
 		if i < len(a.Files) && a.Files[i] != nil {
-			fds[i] = rawFd(a.Files[i])
+			fds[i] = childFd(a.Files[i])
 		}
 	}
 	pidfd := -1
@@ -83,13 +83,11 @@ func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
 	return p, nil
 }
 
-// rawFd is f's descriptor number without Fd's side effect: Fd would make the
-// open file description blocking, and it may be one that is polled here.
-func rawFd(f *os.File) uintptr {
-	fd := ^uintptr(0)
-	if conn, err := f.SyscallConn(); err == nil {
-		_ = conn.Control(func(n uintptr) { fd = n })
-	}
+// childFd is f's descriptor number, with f made blocking: a program does not
+// expect EAGAIN from its own stdio, and os.Pipe's ends are non-blocking.
+func childFd(f *os.File) uintptr {
+	fd := f.Fd()
+	_ = unix.SetNonblock(int(fd), false)
 	return fd
 }
 
