@@ -1,0 +1,76 @@
+package log
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestRecordIsOneJSONLineWithItsFields(t *testing.T) {
+	var out bytes.Buffer
+	l := New(&out, false).With(String("container", "c1"))
+	l.Debug("not shown")
+	l.Warn("runc was slow", String("exec", "e1"), Int("pid", 7), Err(errors.New("why")))
+
+	var rec map[string]any
+	if err := json.Unmarshal(out.Bytes(), &rec); err != nil {
+		t.Fatalf("%q: %v", out.String(), err)
+	}
+	for k, want := range map[string]any{"level": "warn", "msg": "runc was slow", "container": "c1", "exec": "e1", "pid": 7.0, "error": "why"} {
+		if rec[k] != want {
+			t.Errorf("%s = %v, want %v", k, rec[k], want)
+		}
+	}
+	if strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("want one line, got %q", out.String())
+	}
+}
+
+func TestDebugRecordsAreShownWhenAsked(t *testing.T) {
+	var out bytes.Buffer
+	New(&out, true).Debug("shown")
+	if !strings.Contains(out.String(), "shown") {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestFullFifoDropsLinesAndNeverBlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenFifo(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(f.Fd())
+	l := New(f, false)
+	for range 10_000 { // far more than a fifo holds, and nobody reads
+		l.Info(strings.Repeat("x", 100))
+	}
+	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	buf := make([]byte, 1<<20)
+	if n, err := r.Read(buf); n == 0 || err != nil {
+		t.Errorf("the first lines were not kept for the reader: %d bytes, %v", n, err)
+	}
+}
+
+func TestOpenFifoRefusesWhatIsNoFifo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFifo(path); err == nil || !strings.Contains(err.Error(), "not a fifo") {
+		t.Errorf("got %v", err)
+	}
+}
