@@ -1,0 +1,73 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-shim/holdfast/proto"
+)
+
+// maxAnswer is the most bytes that an answer may encode to: ttrpc's limit for a
+// message, 4 MiB, less what it puts around it.
+const maxAnswer = 4<<20 - 64
+
+// pointer is a *T that is a message.
+type pointer[T any] interface {
+	*T
+	proto.Message
+}
+
+// Method gives ttrpc a function that serves one method.
+//
+// ttrpc drops the whole connection, with every call on it, when it cannot encode
+// what a method answers. So an answer that is nil or too long becomes an error
+// here, and an error's text becomes valid UTF-8.
+func Method[Req, Resp any, PReq pointer[Req], PResp pointer[Resp]](call func(context.Context, PReq) (PResp, error)) ttrpc.Method {
+	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
+		req := PReq(new(Req))
+		if err := unmarshal(proto.Wire(req)); err != nil {
+			return nil, err
+		}
+		resp, err := call(ctx, req)
+		if err != nil {
+			return nil, encodable(err)
+		}
+		if resp == nil {
+			return nil, status.Errorf(codes.Internal, "answer %s: nil", resp.TypeURL())
+		}
+		if size := resp.Size(); size > maxAnswer {
+			return nil, status.Errorf(codes.ResourceExhausted, "answer %s: %d bytes, more than %d", resp.TypeURL(), size, maxAnswer)
+		}
+		return proto.Wire(resp), nil
+	}
+}
+
+// Call calls one method. Errors are ttrpc's: a status with a gRPC code when the
+// other side answered one.
+func Call(ctx context.Context, c *ttrpc.Client, service, method string, req, resp proto.Message) error {
+	return c.Call(ctx, service, method, proto.Wire(req), proto.Wire(resp))
+}
+
+func encodable(err error) error {
+	text := err.Error()
+	if utf8.ValidString(text) {
+		return err
+	}
+	return fmt.Errorf("%w", &retold{err, strings.ToValidUTF8(text, "\uFFFD")})
+}
+
+// retold is an error under another text.
+type retold struct {
+	error
+	text string
+}
+
+func (e *retold) Error() string { return e.text }
+
+func (e *retold) Unwrap() error { return e.error }
