@@ -1,0 +1,188 @@
+package stdio
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
+)
+
+// sendPty plays the runtime: it makes a pty, sends the master to the console
+// socket and returns the slave.
+func sendPty(t *testing.T, dir, name string) *os.File {
+	t.Helper()
+	pty, slavePath, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pty.Close()
+	slave, err := os.OpenFile(slavePath, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slave.Close() })
+	send(t, dir, name, int(pty.Fd()))
+	return slave
+}
+
+func send(t *testing.T, dir, name string, fds ...int) {
+	t.Helper()
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, _, err := conn.WriteMsgUnix([]byte("/dev/ptmx"), unix.UnixRights(fds...), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// longDir is a directory whose path alone is longer than a socket's may be.
+func longDir(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 120))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func terminalOf(t *testing.T, p Paths) (*Streams, *os.File) {
+	t.Helper()
+	p.Terminal = true
+	s := open(t, p)
+	dir := longDir(t)
+	name, err := s.Listen(dir, "pty.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave := sendPty(t, dir, name)
+	if err := s.Started(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("the console socket was left: %v, %v", left, err)
+	}
+	return s, slave
+}
+
+func TestTerminalOutputArrivesWholeThoughTheSlaveClosesFirst(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s, slave := terminalOf(t, p)
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	want := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16) // 1 MiB
+	go func() {
+		_, _ = slave.Write(want)
+		slave.Close()
+	}()
+	got, err := io.ReadAll(r)
+	got = bytes.ReplaceAll(got, []byte("\r\n"), []byte("\n"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d arrived, %v", len(got), len(want), err)
+	}
+	if !s.Drain(patience) {
+		t.Error("not drained after the hang-up")
+	}
+	if err := s.Resize(80, 25); err != nil {
+		t.Errorf("resize after the end: %v", err)
+	}
+}
+
+func TestTerminalInputReachesTheSlave(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out")}
+	s, slave := terminalOf(t, p)
+	w := attach(t, p.Stdin, os.O_WRONLY)
+	fmt.Fprint(w, "hello\n")
+	buf := make([]byte, 16)
+	if n, err := slave.Read(buf); err != nil || string(buf[:n]) != "hello\n" {
+		t.Fatalf("got %q, %v", buf[:n], err)
+	}
+	s.CloseStdin()
+	w.Close()
+	fmt.Fprint(slave, "still there") // the end of stdin is no hang-up
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	got := make([]byte, len("hello\r\nstill there"))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "hello\r\nstill there" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestSizeAskedForBeforeThereIsATerminalIsKept(t *testing.T) {
+	s := open(t, Paths{Stdout: mkfifo(t, "out"), Terminal: true})
+	if err := s.Resize(132, 43); err != nil {
+		t.Fatal(err)
+	}
+	dir := longDir(t)
+	name, err := s.Listen(dir, "pty.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave := sendPty(t, dir, name)
+	if err := s.Started(); err != nil {
+		t.Fatal(err)
+	}
+	check := func(width, height uint16) {
+		ws, err := unix.IoctlGetWinsize(int(slave.Fd()), unix.TIOCGWINSZ)
+		if err != nil || ws.Col != width || ws.Row != height {
+			t.Errorf("size %+v, %v, want %dx%d", ws, err, width, height)
+		}
+	}
+	check(132, 43)
+	if err := s.Resize(80, 24); err != nil {
+		t.Fatal(err)
+	}
+	check(80, 24)
+}
+
+func TestTerminalWithoutOutputPathDoesNotBlockTheContainer(t *testing.T) {
+	_, slave := terminalOf(t, Paths{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := slave.Write(bytes.Repeat([]byte("x\n"), 1<<18))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the container blocks on a terminal that nobody reads")
+	}
+}
+
+func TestConsoleSocketTakesNothingButOnePty(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for name, fds := range map[string][]int{
+		"something else": {int(null.Fd())},
+		"want 1":         {int(null.Fd()), int(null.Fd())},
+	} {
+		s := open(t, Paths{Terminal: true})
+		dir := longDir(t)
+		sock, err := s.Listen(dir, "pty.sock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, dir, sock, fds...)
+		if err := s.Started(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package stdio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// Owner is the uid and gid that own a container's pipes (IoUid and IoGid of
+// the runtime options). The zero leaves them to root.
+type Owner struct{ UID, GID int }
+
+// Streams is the stdio of one process. Its life: [Open]; the runtime is given
+// [Streams.Child] (or the console socket of [Streams.Listen]); [Streams.Started]
+// when the runtime has done its work; [Streams.Drain] and [Streams.Close] at the end.
+//
+// It owns its descriptors and one goroutine a stream, which end by themselves
+// at the stream's end or at Close.
+type Streams struct {
+	paths Paths
+
+	mu      sync.Mutex // guards everything below; never held while bytes move
+	stdin   *input     // nil: none, or over
+	outputs []*output
+	child   [3]*os.File // the container's ends, until Started
+	term    *terminal   // nil without a terminal, or before its master came
+	size    winsize     // asked for before the master came
+	socket  *consoleSocket
+	closed  bool
+}
+
+// input moves a fifo into the container.
+type input struct {
+	fifo *ends
+	pipe *os.File // to the container; nil with a terminal, whose master outlives stdin
+	r    *relay
+}
+
+// output moves a container's output into its fifo or file.
+type output struct {
+	fifo *ends    // nil for a file
+	file *os.File // nil for a fifo
+	r    *relay   // nil until there is a source
+}
+
+func (o *output) sink() *os.File {
+	if o.fifo != nil {
+		return o.fifo.w
+	}
+	return o.file
+}
+
+// finish lets go of the writing end when everything was moved: that is the
+// reader's EOF, if no stream shares the fifo. While the reader is away with
+// bytes unread, the reading end stays open, because the last close of a fifo
+// throws its bytes away.
+func (o *output) finish() {
+	o.r.src.Close()
+	if o.file != nil {
+		o.file.Close()
+		return
+	}
+	o.fifo.w.Close()
+	if unread(o.fifo.r) == 0 {
+		o.fifo.r.Close()
+	}
+}
+
+// Open opens what p names and makes the pipes. Nothing moves yet. An error
+// names the stream and leaves nothing open.
+func Open(p Paths, owner Owner) (_ *Streams, err error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	s := &Streams{paths: p}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if p.Stdin != "" {
+		fifo, err := openFifo(p.Stdin)
+		if err != nil {
+			return nil, fmt.Errorf("stdin: %w", err)
+		}
+		s.stdin = &input{fifo: fifo}
+		if !p.Terminal {
+			ours, theirs, err := pipe(false, owner)
+			if err != nil {
+				return nil, fmt.Errorf("stdin: %w", err)
+			}
+			s.child[0] = theirs
+			s.stdin.pipe = ours
+			s.stdin.r = newRelay(fifo.r, ours)
+		}
+	}
+	for i, path := range []string{p.Stdout, p.Stderr} {
+		if path == "" {
+			continue
+		}
+		name := [...]string{"stdout", "stderr"}[i]
+		out, err := openOutput(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		s.outputs = append(s.outputs, out)
+		if !p.Terminal {
+			ours, theirs, err := pipe(true, owner)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			s.child[1+i] = theirs
+			out.r = newRelay(ours, out.sink())
+		}
+	}
+	return s, nil
+}
+
+func openOutput(path string) (*output, error) {
+	scheme, path, err := target(path)
+	if err != nil {
+		return nil, err
+	}
+	if scheme == "file" {
+		f, err := openFile(path)
+		return &output{file: f}, err
+	}
+	fifo, err := openFifo(path)
+	return &output{fifo: fifo}, err
+}
+
+// Child starts the relays of a process without a terminal and returns the
+// descriptors it is to be started with, nil where there is no stream. They
+// stay the Streams's and are good until Started.
+//
+// The relays run before the runtime does, so that it may write more to the
+// container's stderr than a pipe holds.
+func (s *Streams) Child() (stdin, stdout, stderr *os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.paths.Terminal {
+		s.startLocked()
+	}
+	return s.child[0], s.child[1], s.child[2]
+}
+
+// Started closes the descriptors of Child: from now on the stream's other end
+// is in the container alone. With a terminal it takes the pty's master from
+// the console socket, where the runtime has put it by now.
+func (s *Streams) Started() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeChildLocked()
+	if s.socket == nil {
+		return nil
+	}
+	term, err := s.socket.accept()
+	s.closeSocketLocked()
+	if err != nil {
+		return err
+	}
+	if s.closed {
+		term.close()
+		return nil
+	}
+	s.term = term
+	if s.size != (winsize{}) {
+		if err := term.resize(s.size); err != nil {
+			return err
+		}
+	}
+	if len(s.outputs) == 0 {
+		// Somebody has to read a pty, or the container blocks on it.
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("discard the terminal's output: %w", err)
+		}
+		s.outputs = append(s.outputs, &output{file: null})
+	}
+	if s.stdin != nil {
+		s.stdin.r = newRelay(s.stdin.fifo.r, term.master)
+	}
+	for _, o := range s.outputs {
+		o.r = newRelay(term.master, o.sink())
+	}
+	s.startLocked()
+	return nil
+}
+
+func (s *Streams) startLocked() {
+	// A pty gives a few KiB at a time at most: copying them is cheaper than
+	// what splice makes of it, which takes pages for a whole pipe each time.
+	move := (*relay).run
+	if s.paths.Terminal {
+		move = (*relay).runCopying
+	}
+	if in := s.stdin; in != nil {
+		go func() {
+			_ = move(in.r) // EPIPE: the container reads no more; closed: CloseInput or Close
+			s.endInput(in)
+		}()
+	}
+	for _, o := range s.outputs {
+		go func() {
+			_ = move(o.r) // closed, or a full disk: nobody is there to be told who would not see it
+			s.endOutput(o)
+		}()
+	}
+}
+
+// endInput closes the container's stdin, which it sees as EOF.
+func (s *Streams) endInput(in *input) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in.fifo.close()
+	if in.pipe != nil {
+		in.pipe.Close()
+	}
+	if s.stdin == in {
+		s.stdin = nil
+	}
+}
+
+func (s *Streams) endOutput(o *output) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.finish()
+	if s.term != nil {
+		s.term.close()
+		s.term = nil
+	}
+}
+
+// CloseStdin gives up the writing end of stdin's fifo that is held here: when
+// the clients have closed theirs and all was moved, the container sees EOF.
+func (s *Streams) CloseStdin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stdin != nil {
+		s.stdin.fifo.w.Close()
+	}
+}
+
+// Drain waits until every byte that the process had written when Drain was
+// called is in its fifo, at most for limit; a terminal's until it was hung up.
+// It reports whether that came to be.
+//
+// It does not wait for EOF: a child that outlives the process may hold the
+// stream for ever, and what that one writes goes on being moved.
+func (s *Streams) Drain(limit time.Duration) bool {
+	s.mu.Lock()
+	outputs := s.outputs
+	terminal := s.paths.Terminal
+	s.mu.Unlock()
+	stop := make(chan struct{})
+	timer := time.AfterFunc(limit, func() { close(stop) })
+	defer timer.Stop()
+	for _, o := range outputs {
+		if o.r == nil {
+			continue
+		}
+		if terminal {
+			// The kernel may still carry bytes between slave and master
+			// that no call counts; EIO comes after the last of them.
+			select {
+			case <-o.r.ended:
+			case <-stop:
+				return false
+			}
+		} else if !o.r.drained(stop) {
+			return false
+		}
+	}
+	return true
+}
+
+// Resize sets the size of the terminal, now or as soon as there is one.
+// Without a terminal, and after the end, it does nothing.
+func (s *Streams) Resize(width, height uint16) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.paths.Terminal || s.closed {
+		return nil
+	}
+	s.size = winsize{width: width, height: height}
+	if s.term == nil {
+		return nil
+	}
+	return s.term.resize(s.size)
+}
+
+// CloseInput ends stdin whatever its writers do. The outputs go on.
+func (s *Streams) CloseInput() {
+	s.mu.Lock()
+	in := s.stdin
+	s.mu.Unlock()
+	if in != nil {
+		s.endInput(in)
+	}
+}
+
+// Close closes everything that is held. What a fifo holds stays readable for
+// those who have it open.
+func (s *Streams) Close() {
+	s.CloseInput()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.closeChildLocked()
+	s.closeSocketLocked()
+	for _, o := range s.outputs {
+		if o.r != nil {
+			o.r.src.Close()
+		}
+		if o.file != nil {
+			o.file.Close()
+		}
+		if o.fifo != nil {
+			o.fifo.close()
+		}
+	}
+	if s.term != nil {
+		s.term.close()
+		s.term = nil
+	}
+}
+
+func (s *Streams) closeChildLocked() {
+	for i, f := range s.child {
+		if f != nil {
+			f.Close()
+			s.child[i] = nil
+		}
+	}
+}
+
+func (e *ends) close() {
+	_ = errors.Join(e.w.Close(), e.r.Close())
+}

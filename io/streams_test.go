@@ -1,0 +1,373 @@
+package stdio
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const patience = 30 * time.Second
+
+func mkfifo(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func open(t *testing.T, p Paths) *Streams {
+	t.Helper()
+	s, err := Open(p, Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// attach opens a fifo as a client does.
+func attach(t *testing.T, path string, flag int) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := f.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// child is the container's side of s, duplicated as a fork would.
+func child(t *testing.T, s *Streams) [3]*os.File {
+	t.Helper()
+	var files [3]*os.File
+	in, out, errf := s.Child()
+	for i, f := range []*os.File{in, out, errf} {
+		if f == nil {
+			continue
+		}
+		fd, err := unix.Dup(int(f.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = os.NewFile(uintptr(fd), "container's")
+		t.Cleanup(func() { files[i].Close() })
+	}
+	if err := s.Started(); err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7 / 3)
+	}
+	return b
+}
+
+// end waits for a relay's end.
+func end(t *testing.T, r *relay) {
+	t.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		t.Fatal("the relay did not end")
+	}
+}
+
+func TestEveryByteOfBothOutputsArrivesAndThenEOF(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out"), Stderr: mkfifo(t, "err")}
+	s := open(t, p)
+	c := child(t, s)
+	want := pattern(5 << 20)
+	type result struct {
+		path string
+		got  []byte
+		err  error
+	}
+	results := make(chan result)
+	for i, path := range []string{p.Stdout, p.Stderr} {
+		r := attach(t, path, os.O_RDONLY)
+		go func() {
+			got, err := io.ReadAll(r)
+			results <- result{path, got, err}
+		}()
+		go func() {
+			_, _ = c[1+i].Write(want)
+			c[1+i].Close()
+		}()
+	}
+	for range 2 {
+		if r := <-results; r.err != nil || !bytes.Equal(r.got, want) {
+			t.Errorf("%s: %d bytes of %d arrived, %v", r.path, len(r.got), len(want), r.err)
+		}
+	}
+}
+
+func TestOutputsMayShareOneFifo(t *testing.T) {
+	path := mkfifo(t, "both")
+	c := child(t, open(t, Paths{Stdout: path, Stderr: path}))
+	r := attach(t, path, os.O_RDONLY)
+	fmt.Fprint(c[1], "a")
+	fmt.Fprint(c[2], "b")
+	c[1].Close()
+	c[2].Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "ab" && string(got) != "ba" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestOneStreamAloneIsEnough(t *testing.T) {
+	for i, p := range []Paths{{Stdout: mkfifo(t, "out")}, {Stderr: mkfifo(t, "err")}} {
+		c := child(t, open(t, p))
+		if (c[1] != nil) != (i == 0) || (c[2] != nil) != (i == 1) || c[0] != nil {
+			t.Fatalf("case %d: wrong descriptors %v", i, c)
+		}
+		r := attach(t, p.Stdout+p.Stderr, os.O_RDONLY)
+		fmt.Fprint(c[1+i], "x")
+		c[1+i].Close()
+		if got, err := io.ReadAll(r); err != nil || string(got) != "x" {
+			t.Errorf("case %d: %q, %v", i, got, err)
+		}
+	}
+}
+
+func TestNothingIsLostWhileTheReaderIsAway(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	first := attach(t, p.Stdout, os.O_RDONLY)
+	fmt.Fprint(c[1], "1")
+	if _, err := io.ReadFull(first, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	first.Close() // the daemon dies
+	want := pattern(20_000)
+	if _, err := c[1].Write(want); err != nil {
+		t.Fatalf("the container suffers from the reader's absence: %v", err)
+	}
+	c[1].Close() // and the process ends meanwhile
+	if !s.Drain(patience) {
+		t.Fatal("not drained")
+	}
+	end(t, s.outputs[0].r)
+	second := attach(t, p.Stdout, os.O_RDONLY)
+	if got, err := io.ReadAll(second); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d arrived, %v", len(got), len(want), err)
+	}
+}
+
+func TestDrainDoesNotWaitForAChildThatHoldsTheStream(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	fmt.Fprint(c[1], "before")
+	if !s.Drain(patience) {
+		t.Fatal("not drained though all was moved")
+	}
+	if n := unread(r); n != len("before") {
+		t.Errorf("drained, but %d bytes are in the fifo", n)
+	}
+	fmt.Fprint(c[1], " after") // the background child
+	c[1].Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "before after" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestDrainGivesUpAtItsLimitWhenNobodyReads(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	const size = 1 << 20 // more than pipe and fifo hold together
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := c[1].Write(pattern(size))
+		wrote <- err
+	}()
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	src := s.outputs[0].r.src
+	for deadline := time.Now().Add(patience); unread(r) < 1<<16 || unread(src) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("fifo and pipe did not fill")
+		}
+		runtime.Gosched()
+	}
+	if s.Drain(time.Millisecond) {
+		t.Error("Drain says that all was moved, with a full fifo and nobody reading")
+	}
+	if _, err := io.ReadFull(r, make([]byte, size)); err != nil {
+		t.Errorf("the reader came back: %v", err)
+	}
+	if err := <-wrote; err != nil {
+		t.Errorf("the container's write failed: %v", err)
+	}
+}
+
+func TestStdinEndsOnlyWhenItIsClosedHereAndThere(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in")}
+	s := open(t, p)
+	c := child(t, s)
+	for _, word := range []string{"one", "two"} { // the writer goes away and comes back
+		w := attach(t, p.Stdin, os.O_WRONLY)
+		fmt.Fprint(w, word)
+		w.Close()
+		buf := make([]byte, 3)
+		if _, err := io.ReadFull(c[0], buf); err != nil || string(buf) != word {
+			t.Fatalf("got %q, %v", buf, err)
+		}
+	}
+	w := attach(t, p.Stdin, os.O_WRONLY)
+	s.CloseStdin()
+	fmt.Fprint(w, "three")
+	w.Close()
+	if got, err := io.ReadAll(c[0]); err != nil || string(got) != "three" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestStdinClosedBeforeTheStartIsEOFAfterItsBytes(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in")}
+	s := open(t, p)
+	w := attach(t, p.Stdin, os.O_WRONLY)
+	fmt.Fprint(w, "x")
+	w.Close()
+	s.CloseStdin()
+	c := child(t, s)
+	if got, err := io.ReadAll(c[0]); err != nil || string(got) != "x" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestStdinOfAProcessThatEndsUnreadIsLetGo(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in")}
+	s := open(t, p)
+	in := s.stdin
+	c := child(t, s)
+	w := attach(t, p.Stdin, os.O_WRONLY)
+	go func() { _, _ = w.Write(pattern(1 << 20)) }()
+	c[0].Close()
+	end(t, in.r)
+}
+
+func TestFileGetsBothOutputsAppended(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "log")
+	for range 2 {
+		s := open(t, Paths{Stdout: "file://" + path, Stderr: "file://" + path})
+		c := child(t, s)
+		fmt.Fprint(c[1], "x")
+		fmt.Fprint(c[2], "x")
+		c[1].Close()
+		c[2].Close()
+		if !s.Drain(patience) {
+			t.Fatal("not drained")
+		}
+		s.Close()
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "xxxx" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestPathsThatCannotBeUsedAreNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		p    Paths
+		want string
+	}{
+		{Paths{Stdout: "relative"}, "stdout"},
+		{Paths{Stderr: "ftp://host/x"}, `scheme "ftp"`},
+		{Paths{Stdin: "file:///x"}, "stdin"},
+		{Paths{Terminal: true, Stderr: "/x"}, "a terminal has one output"},
+		{Paths{Stdin: file}, "not a fifo"},
+		{Paths{Stdout: file}, "not a fifo"},
+		{Paths{Stdout: "/a\x00b"}, "NUL"},
+		{Paths{Stdout: "://"}, "stdout"},
+	} {
+		_, err := Open(c.p, Owner{})
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want ErrInvalid with %q", c.p, err, c.want)
+		}
+	}
+	if _, err := Open(Paths{Stdout: "/nonexistent/fifo"}, Owner{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing fifo: %v", err)
+	}
+}
+
+func TestOwnerOfThePipes(t *testing.T) {
+	s, err := Open(Paths{Stdout: mkfifo(t, "out")}, Owner{UID: 1234, GID: 4321})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, out, _ := s.Child()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(out.Fd()), &st); err != nil || st.Uid != 1234 || st.Gid != 4321 {
+		t.Errorf("owner %d:%d, %v", st.Uid, st.Gid, err)
+	}
+}
+
+func TestCloseLeavesNoDescriptor(t *testing.T) {
+	count := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(d)
+	}
+	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out"), Stderr: mkfifo(t, "err")}
+	before := count()
+	for i := range 100 {
+		s, err := Open(p, Owner{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := s.stdin
+		if i%2 == 0 {
+			s.Child()
+			if err := s.Started(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Close()
+		if i%2 == 0 {
+			end(t, in.r)
+			end(t, s.outputs[0].r)
+			end(t, s.outputs[1].r)
+		}
+	}
+	if n := count(); n > before {
+		t.Errorf("%d descriptors before, %d after", before, n)
+	}
+}
+
+func FuzzPaths(f *testing.F) {
+	for _, s := range []string{"", "/fifo", "file:///a/b", "binary:///x?a=b", "://", "fifo:///x", "file://host/x"} {
+		f.Add(s, s, s, true)
+	}
+	f.Fuzz(func(t *testing.T, in, out, errp string, terminal bool) {
+		err := Paths{Stdin: in, Stdout: out, Stderr: errp, Terminal: terminal}.Check()
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v is not ErrInvalid", err)
+		}
+	})
+}
