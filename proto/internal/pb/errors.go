@@ -15,7 +15,8 @@ const (
 	ErrLength   = Error("proto: length out of range")
 	ErrTag      = Error("proto: field number out of range")
 	ErrWireType = Error("proto: unknown wire type")
-	ErrEndGroup = Error("proto: end of a group that never began")
+	ErrEndGroup = Error("proto: end of a group that did not begin")
+	ErrDepth    = Error("proto: groups nested too deep")
 	ErrUTF8     = Error("proto: string is not valid UTF-8")
 )
 

@@ -1,6 +1,9 @@
 package pb
 
-import "io"
+import (
+	"io"
+	"math"
+)
 
 const (
 	typeVarint     = 0
@@ -10,63 +13,94 @@ const (
 	typeEndGroup   = 4
 	typeFixed32    = 5
 
-	// maxGroups is how deep groups may nest; as deep as protobuf's own decoder
-	// goes.
-	maxGroups = 10000
+	// maxGroups is how deep unknown groups may nest. Nothing of containerd's has
+	// any; the limit keeps bytes from choosing how far the stack grows.
+	maxGroups = 100
 )
 
-// Skip returns the length of the field, tag and all, at the start of b, or why
-// it cannot be told. The length is never more than len(b) and never 0. Groups
-// inside groups are counted, not called for, so that no input makes the stack
-// grow.
+// Skip returns the length, tag and all, of the field at the start of b, or why it
+// cannot be told. The length is never 0 and never more than len(b).
 func Skip(b []byte) (int, error) {
-	at, groups := 0, 0
+	return skip(b, 0)
+}
+
+func skip(b []byte, depth int) (int, error) {
+	num, wireType, at, err := tag(b)
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	switch wireType {
+	case typeVarint:
+		_, n, err = Varint(b[at:])
+	case typeFixed64:
+		n = 8
+	case typeFixed32:
+		n = 4
+	case typeBytes:
+		n, err = skipBytes(b[at:])
+	case typeStartGroup:
+		n, err = skipGroup(b[at:], num, depth+1)
+	case typeEndGroup:
+		err = ErrEndGroup
+	default:
+		err = ErrWireType
+	}
+	if err != nil {
+		return 0, err
+	}
+	if n > len(b)-at {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return at + n, nil
+}
+
+// skipBytes passes over a length and as many bytes.
+func skipBytes(b []byte) (int, error) {
+	size, n, err := Varint(b)
+	if err != nil {
+		return 0, err
+	}
+	if size > uint64(len(b)-n) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n + int(size), nil
+}
+
+// skipGroup passes over the fields of the group num and the tag that ends it.
+func skipGroup(b []byte, num uint64, depth int) (int, error) {
+	if depth > maxGroups {
+		return 0, ErrDepth
+	}
+	at := 0
 	for {
-		tag, n, err := Varint(b[at:])
+		next, wireType, n, err := tag(b[at:])
 		if err != nil {
 			return 0, err
 		}
-		if num := tag >> 3; num == 0 || num > MaxField {
-			return 0, ErrTag
-		}
-		at += n
-		switch tag & 7 {
-		case typeVarint:
-			_, n, err := Varint(b[at:])
-			if err != nil {
-				return 0, err
-			}
-			at += n
-		case typeFixed64:
-			at += 8
-		case typeFixed32:
-			at += 4
-		case typeBytes:
-			size, n, err := Varint(b[at:])
-			if err != nil {
-				return 0, err
-			}
-			at += n
-			if size > uint64(len(b)-at) {
-				return 0, io.ErrUnexpectedEOF
-			}
-			at += int(size)
-		case typeStartGroup:
-			if groups++; groups > maxGroups {
-				return 0, ErrLength
-			}
-		case typeEndGroup:
-			if groups--; groups < 0 {
+		if wireType == typeEndGroup {
+			if next != num {
 				return 0, ErrEndGroup
 			}
-		default:
-			return 0, ErrWireType
+			return at + n, nil
 		}
-		if at > len(b) {
-			return 0, io.ErrUnexpectedEOF
+		if n, err = skip(b[at:], depth); err != nil {
+			return 0, err
 		}
-		if groups == 0 {
-			return at, nil
-		}
+		at += n
 	}
+}
+
+// tag reads what every field begins with. As in protobuf's own decoder, the number
+// may be anything of 31 bits here: whoever looks for a field of its own holds it
+// to MaxField, and inside a group that is passed over nobody minds.
+func tag(b []byte) (num, wireType uint64, n int, err error) {
+	v, n, err := Varint(b)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if num = v >> 3; num == 0 || num > math.MaxInt32 {
+		return 0, 0, 0, ErrTag
+	}
+	return num, v & 7, n, nil
 }

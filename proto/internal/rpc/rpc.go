@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -13,9 +12,14 @@ import (
 	"github.com/holdfast-shim/holdfast/proto"
 )
 
-// maxAnswer is the most bytes that an answer may encode to: ttrpc's limit for a
-// message, 4 MiB, less what it puts around it.
-const maxAnswer = 4<<20 - 64
+const (
+	// maxAnswer is the most bytes that an answer may encode to: ttrpc's limit for
+	// a message, 4 MiB, less what it puts around it.
+	maxAnswer = 4<<20 - 64
+	// maxText is the most bytes of an error's text: more than anybody reads, and
+	// far from that limit.
+	maxText = 1 << 20
+)
 
 // pointer is a *T that is a message.
 type pointer[T any] interface {
@@ -27,7 +31,7 @@ type pointer[T any] interface {
 //
 // ttrpc drops the whole connection, with every call on it, when it cannot encode
 // what a method answers. So an answer that is nil or too long becomes an error
-// here, and an error's text becomes valid UTF-8.
+// here, and an error's text is made valid UTF-8 and not too long either.
 func Method[Req, Resp any, PReq pointer[Req], PResp pointer[Resp]](call func(context.Context, PReq) (PResp, error)) ttrpc.Method {
 	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
 		req := PReq(new(Req))
@@ -54,15 +58,16 @@ func Call(ctx context.Context, c *ttrpc.Client, service, method string, req, res
 	return c.Call(ctx, service, method, proto.Wire(req), proto.Wire(resp))
 }
 
+// encodable returns err itself unless its text must change.
 func encodable(err error) error {
 	text := err.Error()
-	if utf8.ValidString(text) {
+	if len(text) <= maxText && utf8.ValidString(text) {
 		return err
 	}
-	return fmt.Errorf("%w", &retold{err, strings.ToValidUTF8(text, "\uFFFD")})
+	return &retold{err, strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD")}
 }
 
-// retold is an error under another text.
+// retold is an error under another text. The status inside keeps its code.
 type retold struct {
 	error
 	text string
