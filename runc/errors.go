@@ -1,0 +1,84 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a failure of the runtime means. They say what the runtime found, not
+// what a caller of the Task API is told: that depends on what it asked for.
+var (
+	// ErrNotFound: the runtime knows no such container.
+	ErrNotFound = errors.New("container does not exist")
+	// ErrExists: there is a container with this id already.
+	ErrExists = errors.New("container already exists")
+	// ErrNotRunning: the container's init has ended. runc says the same of a
+	// paused container that is to be paused.
+	ErrNotRunning = errors.New("container is not running")
+	// ErrRunning: what was asked needs a container that is stopped, or one
+	// that was not started yet.
+	ErrRunning = errors.New("container is running")
+	// ErrPaused: what was asked needs a container that is not paused.
+	ErrPaused = errors.New("container is paused")
+	// ErrNotPaused: the container to resume is not paused.
+	ErrNotPaused = errors.New("container is not paused")
+	// ErrInvalid: the runtime was given something that can never work: an
+	// id, a configuration, a process, resources, a signal.
+	ErrInvalid = errors.New("invalid request to the OCI runtime")
+	// ErrUnsupported: the runtime has no such verb or flag, or a program
+	// that it needs for it (criu) is not installed.
+	ErrUnsupported = errors.New("not supported by the OCI runtime")
+	// ErrDeadline: the runtime did not answer within its verb's deadline.
+	ErrDeadline = errors.New("OCI runtime past its deadline")
+	// ErrNoRuntime: the runtime's binary is missing or cannot be executed.
+	ErrNoRuntime = errors.New("no OCI runtime")
+)
+
+// Error is the failure of one call of the runtime.
+type Error struct {
+	Runtime string // the binary's name, without directories
+	Verb    string
+	Message string // what the runtime said, or how it ended; valid UTF-8, at most some 16 KiB
+	Status  uint32 // its exit code, or 128 + the signal that ended it; 0 if it never ended
+	Err     error  // leads to one of the package's sentinels or to the context's error; nil if the cause is not known
+}
+
+// Error is "runc kill: container not running". The runtime's words are not
+// changed, but where they begin with what stands before them already, as runc's
+// "runc create failed: …" does, they stand alone.
+func (e *Error) Error() string {
+	head := e.Runtime + " " + e.Verb
+	if len(e.Message) > len(head) && e.Message[:len(head)] == head {
+		return e.Message
+	}
+	return head + ": " + e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ending is how a runtime ended that said nothing: status as in reaper.Exit.
+func ending(status uint32) string {
+	if sig := signalOf(status); sig != 0 {
+		return "killed by " + signalName(sig)
+	}
+	return fmt.Sprintf("exit status %d", status)
+}
+
+// signalOf is the signal that ended the runtime, 0 if it exited by itself.
+// No runtime exits with a code in this range of its own accord when it runs
+// detached.
+func signalOf(status uint32) unix.Signal {
+	if status > 128 && status <= 128+64 {
+		return unix.Signal(status - 128)
+	}
+	return 0
+}
+
+func signalName(sig unix.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", int(sig))
+}
