@@ -106,7 +106,7 @@ func (p *Process) followStdin() {
 	go func() {
 		select {
 		case <-p.IO.inEnded:
-		case <-p.IO.closed:
+		case <-p.IO.detached:
 			return
 		case <-p.shim.closed:
 			return

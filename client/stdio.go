@@ -31,30 +31,23 @@ type IO struct {
 	Stdin, Stdout, Stderr string
 	Terminal              bool
 
-	dir     string
-	cancel  context.CancelFunc
-	in      *closeOnce
-	pipes   []*closeOnce
-	inEnded chan struct{} // closed when the caller's input has ended
-	copied  chan struct{} // closed when all output has been copied
-	closed  chan struct{} // closed by Close
-	closing sync.Once
+	cancel   context.CancelFunc
+	in       *closeOnce
+	pipes    []*closeOnce
+	inEnded  chan struct{} // closed when the caller's input has ended
+	copied   chan struct{} // closed when all output has been copied
+	detached chan struct{} // closed by Detach
+	detach   sync.Once
 }
-
-// closeOnce closes a fifo once: package fifo does not allow it to be closed from
-// two sides at the same time.
-type closeOnce struct {
-	io.ReadWriteCloser
-	close func() error
-}
-
-func (c *closeOnce) Close() error { return c.close() }
 
 // NewIO makes the fifos in a new directory under parent, with names that begin
 // with id, opens our ends without waiting for the shim, and starts copying, all
 // as containerd's client does. It must be called before the process is created,
 // and ended by Close.
-func NewIO(parent, id string, s Streams) (_ *IO, err error) {
+func NewIO(parent, id string, s Streams) (*IO, error) {
+	if s.Stdin == nil && s.Stdout == nil && s.Stderr == nil {
+		return OpenIO("", "", "", s)
+	}
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, fmt.Errorf("make stdio: %w", err)
 	}
@@ -62,54 +55,77 @@ func NewIO(parent, id string, s Streams) (_ *IO, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make stdio: %w", err)
 	}
+	var stdin, stdout, stderr string
+	if s.Stdin != nil {
+		stdin = filepath.Join(dir, id+"-stdin")
+	}
+	if s.Stdout != nil {
+		stdout = filepath.Join(dir, id+"-stdout")
+	}
+	if s.Stderr != nil && !s.Terminal {
+		stderr = filepath.Join(dir, id+"-stderr")
+	}
+	p, err := OpenIO(stdin, stdout, stderr, s)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return p, nil
+}
+
+// OpenIO is NewIO on fifos with these paths, which are made if they are not
+// there; a daemon that was restarted finds the paths in the answer of State. A
+// stream is copied when it has a path and s has it too.
+func OpenIO(stdin, stdout, stderr string, s Streams) (_ *IO, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &IO{Terminal: s.Terminal, dir: dir, cancel: cancel,
-		inEnded: make(chan struct{}), copied: make(chan struct{}), closed: make(chan struct{})}
+	p := &IO{
+		Stdin: stdin, Stdout: stdout, Stderr: stderr, Terminal: s.Terminal,
+		cancel: cancel, inEnded: make(chan struct{}), copied: make(chan struct{}), detached: make(chan struct{}),
+	}
 	defer func() {
 		if err != nil {
-			p.Close()
+			p.Detach()
 		}
 	}()
-	open := func(name string, flag int) (string, *closeOnce, error) {
-		path := filepath.Join(dir, id+"-"+name)
+	open := func(path string, flag int) (*closeOnce, error) {
 		f, err := fifo.OpenFifo(ctx, path, flag|syscall.O_CREAT|syscall.O_NONBLOCK, 0o700)
 		if err != nil {
-			return "", nil, fmt.Errorf("make stdio: %s: %w", name, err)
+			return nil, fmt.Errorf("open stdio: %w", err)
 		}
 		c := &closeOnce{f, sync.OnceValue(f.Close)}
 		p.pipes = append(p.pipes, c)
-		return path, c, nil
+		return c, nil
 	}
-	var outputs sync.WaitGroup
-	if s.Stdin != nil {
-		path, f, err := open("stdin", syscall.O_WRONLY)
+	if s.Stdin != nil && stdin != "" {
+		f, err := open(stdin, syscall.O_WRONLY)
 		if err != nil {
 			return nil, err
 		}
-		p.Stdin, p.in = path, f
-		// Ends when the caller's stream does, or by Close; nobody waits for it,
-		// because a read of a terminal cannot be cut short.
+		p.in = f
+		// Ends when the caller's stream does, or at the first write after
+		// Detach; nobody waits for it, because a read of a terminal cannot be
+		// cut short.
 		go func() {
 			io.Copy(f, s.Stdin)
 			f.Close()
 			close(p.inEnded)
 		}()
 	}
-	if s.Stdout != nil {
-		path, f, err := open("stdout", syscall.O_RDONLY)
-		if err != nil {
-			return nil, err
+	var outputs sync.WaitGroup
+	output := func(path string, w io.Writer) error {
+		if path == "" || w == nil {
+			return nil
 		}
-		p.Stdout = path
-		outputs.Go(func() { drain(s.Stdout, f) })
+		f, err := open(path, syscall.O_RDONLY)
+		if err == nil {
+			outputs.Go(func() { drain(w, f) })
+		}
+		return err
 	}
-	if s.Stderr != nil && !s.Terminal {
-		path, f, err := open("stderr", syscall.O_RDONLY)
-		if err != nil {
-			return nil, err
-		}
-		p.Stderr = path
-		outputs.Go(func() { drain(s.Stderr, f) })
+	if err := output(stdout, s.Stdout); err != nil {
+		return nil, err
+	}
+	if err := output(stderr, s.Stderr); err != nil {
+		return nil, err
 	}
 	go func() {
 		outputs.Wait()
@@ -125,6 +141,15 @@ func drain(w io.Writer, f io.Reader) {
 		io.Copy(io.Discard, f)
 	}
 }
+
+// closeOnce closes a fifo once: package fifo does not allow it to be closed from
+// two sides at the same time.
+type closeOnce struct {
+	io.ReadWriteCloser
+	close func() error
+}
+
+func (c *closeOnce) Close() error { return c.close() }
 
 // CloseStdin closes our end of the process's stdin. The process sees its end
 // only when the shim has been told so too, by CloseIO.
@@ -148,15 +173,35 @@ func (p *IO) Wait(ctx context.Context) error {
 // Copied is closed when the output has been copied whole.
 func (p *IO) Copied() <-chan struct{} { return p.copied }
 
-// Close ends all copying and removes the fifos. It may be called more than once.
-func (p *IO) Close() error {
+// Detach ends all copying and closes our ends, and leaves the fifos where they
+// are, as the death of a daemon does. It may be called more than once.
+func (p *IO) Detach() error {
 	p.cancel()
-	p.closing.Do(func() { close(p.closed) })
+	p.detach.Do(func() { close(p.detached) })
 	var errs []error
 	for _, f := range p.pipes {
 		errs = append(errs, f.Close())
 	}
-	errs = append(errs, os.RemoveAll(p.dir))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detach stdio: %w", err)
+	}
+	return nil
+}
+
+// Close detaches and removes the fifos and their directory. It may be called
+// more than once.
+func (p *IO) Close() error {
+	errs := []error{p.Detach()}
+	for _, path := range []string{p.Stdin, p.Stdout, p.Stderr} {
+		if path == "" {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		// Ours if nothing else is in it.
+		os.Remove(filepath.Dir(path))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close stdio: %w", err)
 	}

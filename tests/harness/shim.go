@@ -1,0 +1,130 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-shim/holdfast/client"
+)
+
+// ShimName is the file name of the shim's binary.
+const ShimName = "containerd-shim-holdfast-v2"
+
+// run holds what all tests of one test binary share.
+var run struct {
+	dir    string
+	once   sync.Once
+	shim   string
+	rootfs string
+	err    error
+}
+
+// Main runs the tests of a package that uses this one; its TestMain must call it.
+func Main(m *testing.M) {
+	code := m.Run()
+	if run.dir != "" {
+		os.RemoveAll(run.dir)
+	}
+	os.Exit(code)
+}
+
+// setUp builds the shim, unless HOLDFAST_SHIM names one, and makes the root
+// filesystem that tests put under their containers.
+func setUp(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, NOT PASSED: end-to-end tests make containers and need root")
+	}
+	run.once.Do(func() {
+		if run.dir, run.err = os.MkdirTemp("", "holdfast-run"); run.err != nil {
+			return
+		}
+		run.rootfs = filepath.Join(run.dir, "rootfs")
+		if run.err = client.MakeRootfs(run.rootfs); run.err != nil {
+			return
+		}
+		run.shim, run.err = shimBinary(run.dir)
+	})
+	if run.err != nil {
+		t.Fatalf("set up the run: %v", run.err)
+	}
+}
+
+func shimBinary(dir string) (string, error) {
+	if given := os.Getenv("HOLDFAST_SHIM"); given != "" {
+		return filepath.Abs(given)
+	}
+	return Build(dir, "./cmd/shim", ShimName)
+}
+
+// Build builds a command of this module into dir under that name: with the race
+// detector when the test has it, else as it is released, without cgo.
+func Build(dir, pkg, name string) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-o", out)
+	cgo := "CGO_ENABLED=0"
+	if raceEnabled {
+		cmd.Args = append(cmd.Args, "-race")
+		cgo = "CGO_ENABLED=1"
+	}
+	cmd.Args = append(cmd.Args, pkg)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), cgo)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return out, nil
+}
+
+// moduleRoot is found from where this file was compiled: tests run in their own
+// package's directory.
+func moduleRoot() (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", fmt.Errorf("find module: no source position")
+	}
+	root := filepath.Join(filepath.Dir(file), "../..")
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		return "", fmt.Errorf("find module: %w", err)
+	}
+	return root, nil
+}
+
+// Shim is the path of the shim under test.
+func Shim(t testing.TB) string {
+	t.Helper()
+	setUp(t)
+	return run.shim
+}
+
+// Rootfs is a root filesystem of busybox that all tests share; nobody may write
+// to it.
+func Rootfs(t testing.TB) string {
+	t.Helper()
+	setUp(t)
+	return run.rootfs
+}
+
+// defaultDialect is the newest, or what HOLDFAST_DIALECT says: an older shim
+// named by HOLDFAST_SHIM may speak only an older one.
+func defaultDialect(t testing.TB) client.Dialect {
+	text := os.Getenv("HOLDFAST_DIALECT")
+	if text == "" {
+		return client.DialectBootstrap
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("HOLDFAST_DIALECT: %v", err)
+	}
+	return client.Dialect(n)
+}
