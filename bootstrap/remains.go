@@ -1,0 +1,172 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
+)
+
+// removeLimit bounds the wait for killed processes to end.
+const removeLimit = time.Second
+
+// clearGroup kills all that lives in the container's cgroup, waits for its end and
+// removes the cgroup, so that the OCI runtime has only to forget.
+//
+// A pid is never a reason to kill here: by now it may be another process's. What
+// counts is the cgroup, which must be the one that the container's spec names, and
+// have the container's id in its name: others' processes may live in a cgroup that
+// was named by hand. Where there is none such, the runtime has to kill; it
+// compares the time at which its init was started.
+func clearGroup(ctx context.Context, id string, initPid int, config []byte) error {
+	g, err := containerGroup(id, initPid, config)
+	if g == nil || err != nil {
+		return err
+	}
+	if err := g.Kill(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, removeLimit)
+	defer cancel()
+	return g.Remove(ctx)
+}
+
+// containerGroup finds the cgroup that is certainly this container's; nil if
+// none is.
+func containerGroup(id string, initPid int, config []byte) (*cgroup.Group, error) {
+	var named string
+	if config != nil {
+		var err error
+		if named, err = bundle.CgroupsPath(config); err != nil {
+			return nil, err
+		}
+	}
+	at, name := groupPath(named, id)
+	if !namesContainer(name, id) {
+		return nil, nil
+	}
+	if at != "" {
+		me, err := cgroup.Of(os.Getpid())
+		if err != nil {
+			return nil, err
+		}
+		if g := groupAt(me, at); g != nil {
+			return g, nil
+		}
+	}
+	if initPid > 0 {
+		g, err := cgroup.Of(initPid)
+		if errors.Is(err, cgroup.ErrGone) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if at == "" {
+			at = "/" + name
+		}
+		return groupAbove(g, at), nil
+	}
+	return nil, nil
+}
+
+// groupPath returns where the OCI runtime makes the cgroup for a cgroupsPath, as
+// far as it depends on nothing else ("" if it does), and its last part, which
+// is always known. The forms are those of runc: a path for its own driver, and
+// slice:prefix:name for systemd's.
+func groupPath(cgroupsPath, id string) (at, name string) {
+	parts := strings.Split(cgroupsPath, ":")
+	switch {
+	case cgroupsPath == "":
+		return "", id
+	case len(parts) == 3 && !strings.Contains(cgroupsPath, "/"):
+		slice, prefix, unit := parts[0], parts[1], parts[2]
+		if !strings.HasSuffix(unit, ".slice") {
+			if prefix != "" {
+				unit = prefix + "-" + unit
+			}
+			unit += ".scope"
+		}
+		if at, ok := slicePath(slice); ok {
+			return at + "/" + unit, unit
+		}
+		return "", unit
+	case path.IsAbs(cgroupsPath):
+		cgroupsPath = path.Clean(cgroupsPath)
+		return cgroupsPath, path.Base(cgroupsPath)
+	default:
+		return "", path.Base(cgroupsPath)
+	}
+}
+
+// slicePath is the path of a systemd slice, whose name spells it out: a-b.slice is
+// in a.slice. ok is false for what is not the name of a slice.
+func slicePath(slice string) (at string, ok bool) {
+	if slice == "" {
+		slice = "system.slice" // as runc has it, for root
+	}
+	whole, ok := strings.CutSuffix(slice, ".slice")
+	if whole == "-" || !ok {
+		return "", ok // -.slice is the root
+	}
+	for i, c := range whole {
+		if c == '-' {
+			at += "/" + whole[:i] + ".slice"
+		}
+	}
+	return at + "/" + slice, true
+}
+
+// namesContainer reports whether a cgroup's name shows that it was made for this
+// container. name comes from the container's own spec, so an id that ends like
+// another one does no harm.
+func namesContainer(name, id string) bool {
+	name = strings.TrimSuffix(name, ".scope")
+	return name == id || strings.HasSuffix(name, "-"+id) || strings.HasSuffix(name, ":"+id)
+}
+
+// groupAt returns the group at a path in those hierarchies, of the ones that me is
+// in, that have it; nil if none has.
+func groupAt(me *cgroup.Group, at string) *cgroup.Group {
+	g := new(cgroup.Group)
+	for _, p := range me.Places {
+		point, ok := strings.CutSuffix(p.Dir, strings.TrimSuffix(p.Path, "/"))
+		if !ok {
+			continue // only part of this hierarchy can be seen
+		}
+		dir := point + at
+		if _, err := os.Lstat(dir); err == nil {
+			g.Places = append(g.Places, cgroup.Place{Controllers: p.Controllers, Path: at, Dir: dir})
+		}
+	}
+	if len(g.Places) == 0 {
+		return nil
+	}
+	return g
+}
+
+// groupAbove returns the group whose path ends in tail that g is, or is in: an init
+// may have made groups of its own. Hierarchies in which there is none such are left
+// out; nil if all are.
+func groupAbove(g *cgroup.Group, tail string) *cgroup.Group {
+	above := new(cgroup.Group)
+	for _, p := range g.Places {
+		i := strings.Index(p.Path+"/", tail+"/")
+		if i < 0 {
+			continue
+		}
+		rest := p.Path[i+len(tail):]
+		if dir, ok := strings.CutSuffix(p.Dir, rest); ok {
+			above.Places = append(above.Places, cgroup.Place{Controllers: p.Controllers, Path: p.Path[:i+len(tail)], Dir: dir})
+		}
+	}
+	if len(above.Places) == 0 {
+		return nil
+	}
+	return above
+}

@@ -1,0 +1,181 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
+	"github.com/holdfast-shim/holdfast/reaper"
+)
+
+// Call is one run of the binary by containerd.
+type Call struct {
+	Program string // argv[0]
+	Flags   Flags
+	Env     []string // "NAME=value", as from os.Environ
+	Stdin   io.Reader
+	Stdout  io.Writer // gets the answer, in one Write, and nothing else
+	Stderr  io.Writer // gets what Delete could not do, a line each; nothing else
+
+	// SocketDir takes the place of DefaultSocketDir; "" is the normal case.
+	SocketDir string
+}
+
+// Start makes the shim of the container's group, or finds the one that lives, and
+// answers on Stdout where it listens. When it returns nil, that shim's socket
+// accepts connections. When it returns an error, nothing is left of what it
+// did, but this process may have become what the shim should have been: it is
+// meant to end.
+func Start(c *Call) error {
+	if err := reaper.Supported(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	input, err := readInput(c.Stdin)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	env := environ(c.Env)
+	r, err := understand(input, c.Flags, env)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if r.socketDir == "" {
+		r.socketDir = c.SocketDir
+	}
+	dir := c.Flags.Bundle
+	if dir == "" {
+		dir = "."
+	}
+	group, err := groupOf(dir, c.Flags.ID)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	path, err := socketPath(r.socketDir, r.grpcAddress, c.Flags.Namespace, group)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	s, version, err := claim(path, c.Flags.ID, r.dialect.version(), patience)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if s == nil {
+		err = tell(c.Stdout, dir, path, r.dialect, version)
+	} else if err = launch(c, r, env, dir, s); err != nil {
+		s.remove()
+	}
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
+
+// launch makes the shim that serves s and answers. After an error the caller
+// removes s; the rest is undone.
+func launch(c *Call, r request, env environ, dir string, s *socket) error {
+	if err := becomeLikeShim(r, env); err != nil {
+		return err
+	}
+	pid, err := spawn(servingArgs(c.Flags, r), env.forServing(r, c.Flags.Namespace), dir, s.fd)
+	if err != nil {
+		return err
+	}
+	failPipes()
+	if err := tell(c.Stdout, dir, s.path, r.dialect, r.dialect.version()); err != nil {
+		killAndReap(pid)
+		return err
+	}
+	return nil
+}
+
+// failPipes makes a write to a standard stream that nobody reads any more fail,
+// where Go would end the process and leave its work half done. Ignoring the
+// signal would do so too, but programs that we start would inherit that.
+func failPipes() {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+}
+
+// servingArgs is the command line of the serving shim.
+func servingArgs(f Flags, r request) []string {
+	args := []string{"-namespace", f.Namespace, "-id", f.ID, "-address", r.grpcAddress}
+	if r.publishBinary != "" {
+		args = append(args, "-publish-binary", r.publishBinary)
+	}
+	if r.level <= bootapi.LogLevel_LOG_LEVEL_DEBUG {
+		args = append(args, "-debug")
+	}
+	return args
+}
+
+// groupOf returns the name of the group that the container belongs to: what
+// its spec says, or itself. A bundle without a spec, such as that of a sandbox
+// without a container, is a group of its own.
+func groupOf(dir, id string) (string, error) {
+	config, err := bundle.ReadConfig(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	group, named, err := bundle.Group(config)
+	if err != nil {
+		return "", fmt.Errorf("read the container's spec: %w", err)
+	}
+	if !named {
+		return id, nil
+	}
+	return group, nil
+}
+
+// version is that of the Task API that an answer in this dialect names when it
+// can choose. containerd 1.7 refuses 3; every later one takes 2 as well, and
+// ours serves both.
+func (d dialect) version() int {
+	if d == bootstrapResult {
+		return 3
+	}
+	return 2
+}
+
+// tell writes the address into the bundle, for a containerd that is restarted and
+// knows no other way, and then answers. A failure leaves no address file.
+func tell(stdout io.Writer, dir, path string, d dialect, version int) error {
+	address := "unix://" + path
+	out, err := answer(d, address, version)
+	if err != nil {
+		return err
+	}
+	if err := bundle.WriteAddress(dir, address); err != nil {
+		return err
+	}
+	if _, err := stdout.Write(out); err != nil {
+		os.Remove(filepath.Join(dir, bundle.AddressFile))
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+// answer words the address in the dialect.
+func answer(d dialect, address string, version int) ([]byte, error) {
+	switch d {
+	case plainAddress:
+		return []byte(address), nil
+	case jsonParams:
+		return json.Marshal(struct {
+			Version  int    `json:"version"`
+			Address  string `json:"address"`
+			Protocol string `json:"protocol"`
+		}{version, address, "ttrpc"})
+	default:
+		return (&bootapi.BootstrapResult{Version: int32(version), Address: address, Protocol: "ttrpc"}).Marshal()
+	}
+}
