@@ -1,0 +1,148 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kill sends SIGKILL to every process in the group and the groups nested in it,
+// those that are being forked meanwhile included, and thaws what was frozen so that
+// the signal is obeyed. It returns when the signals are sent, not when the processes
+// have ended. A group that is gone or empty is no error.
+//
+// It is ErrNotOwn, and nothing was signalled, if the group is the root group or one
+// that the calling process is in.
+func (g *Group) Kill() error {
+	p, err := g.own()
+	if err != nil {
+		return fmt.Errorf("kill cgroup: %w", err)
+	}
+	if err := g.kill(p); err != nil {
+		return fmt.Errorf("kill cgroup %s: %w", p.Path, err)
+	}
+	return nil
+}
+
+func (g *Group) kill(p Place) error {
+	// In hybrid mode version 2 may have the same group. There it is killed in one write
+	// from Linux 5.14 on; where that fails there is the loop.
+	if u, ok := g.with(""); ok && u.Path == p.Path && writeFile(u.Dir+"/cgroup.kill", "1") == nil && u.Dir == p.Dir {
+		return nil
+	}
+	return p.killEach()
+}
+
+// killEach signals one process after the other until it sees none that it has not
+// signalled. What forks faster than that is frozen first.
+func (p *Place) killEach() error {
+	const (
+		unfrozen = 4  // rounds before the freezer is used
+		rounds   = 64 // in all
+	)
+	signalled := make(map[int]struct{})
+	frozen := false
+	defer func() {
+		// Version 1 delivers no signal to a frozen process, whoever froze it.
+		if hasWord(p.Controllers, "freezer") {
+			p.thaw()
+		} else if frozen {
+			_ = writeFile(p.Dir+"/cgroup.freeze", "0")
+		}
+	}()
+	for round := range rounds {
+		if round == unfrozen {
+			frozen = p.freeze()
+		}
+		pids, err := p.pids()
+		if err != nil {
+			return err
+		}
+		fresh := false
+		for _, pid := range pids {
+			if _, was := signalled[pid]; !was {
+				signalled[pid] = struct{}{}
+				fresh = true
+			}
+			if err := p.signal(pid); err != nil {
+				return err
+			}
+		}
+		if !fresh {
+			return nil
+		}
+	}
+	return fmt.Errorf("new processes after %d rounds of signals: %w", rounds, unix.EAGAIN)
+}
+
+// signal sends SIGKILL to a process that was seen in this place. Between then and
+// now its pid may have become another's, so it is asked for again once a pidfd
+// holds it.
+func (p *Place) signal(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		if errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		return fmt.Errorf("process %d: %w", pid, os.NewSyscallError("pidfd_open", err))
+	}
+	defer unix.Close(fd)
+	ms, err := memberships(strconv.Itoa(pid))
+	if err != nil {
+		if gone(err) {
+			return nil
+		}
+		return err
+	}
+	if m, ok := in(ms, p.Controllers); !ok || !within(m.path, p.Path) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("process %d: %w", pid, os.NewSyscallError("pidfd_send_signal", err))
+	}
+	return nil
+}
+
+// freeze stops all processes in the group, if it can, and waits a moment until
+// they are stopped. A process in an uninterruptible sleep can keep that from ever
+// happening, so it goes on without: stopped are then all others.
+func (p *Place) freeze() bool {
+	var state, stopped string
+	switch {
+	case p.Controllers == "":
+		if writeFile(p.Dir+"/cgroup.freeze", "1") != nil {
+			return false
+		}
+		state, stopped = p.Dir+"/cgroup.events", "frozen 1"
+	case hasWord(p.Controllers, "freezer"):
+		if writeFile(p.Dir+"/freezer.state", "FROZEN") != nil {
+			return false
+		}
+		state, stopped = p.Dir+"/freezer.state", "FROZEN"
+	default:
+		return false
+	}
+	const patience, step = 100 * time.Millisecond, time.Millisecond
+	for range patience / step {
+		b, err := readFile(state)
+		if err != nil || strings.Contains(string(b), stopped) {
+			break
+		}
+		time.Sleep(step)
+	}
+	return true
+}
+
+// thaw lets the processes of a version 1 group and of those nested in it go on.
+func (p *Place) thaw() {
+	// What cannot be thawed is gone, or frozen by a group above, which is not ours.
+	_ = walk(p.Dir, func(dir string) error {
+		_ = writeFile(dir+"/freezer.state", "THAWED")
+		return nil
+	})
+}
