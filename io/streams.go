@@ -28,6 +28,7 @@ type Streams struct {
 	term    *terminal   // nil without a terminal, or before its master came
 	size    winsize     // asked for before the master came
 	socket  *consoleSocket
+	moving  bool // the relays were started
 	closed  bool
 }
 
@@ -118,6 +119,10 @@ func Open(p Paths, owner Owner) (_ *Streams, err error) {
 	return s, nil
 }
 
+// Terminal reports whether the process gets a pty: then it is started with
+// the console socket of Listen instead of the descriptors of Child.
+func (s *Streams) Terminal() bool { return s.paths.Terminal }
+
 func openOutput(path string) (*output, error) {
 	scheme, path, err := target(path)
 	if err != nil {
@@ -190,6 +195,7 @@ func (s *Streams) Started() error {
 }
 
 func (s *Streams) startLocked() {
+	s.moving = true
 	// A pty gives a few KiB at a time at most: copying them is cheaper than
 	// what splice makes of it, which takes pages for a whole pipe each time.
 	move := (*relay).run
@@ -274,6 +280,20 @@ func (s *Streams) Drain(limit time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// Wait waits until every output has ended, which may be long after the process
+// if it left a child with them.
+func (s *Streams) Wait() {
+	s.mu.Lock()
+	outputs := s.outputs
+	if !s.moving {
+		outputs = nil
+	}
+	s.mu.Unlock()
+	for _, o := range outputs {
+		<-o.r.ended
+	}
 }
 
 // Resize sets the size of the terminal, now or as soon as there is one.

@@ -13,13 +13,9 @@ type Logger struct {
 	core zapcore.Core
 }
 
-// New makes a logger that writes to w, one Write a line; debug also lets
-// debug records through. w must be safe for concurrent use.
-func New(w io.Writer, debug bool) *Logger {
-	level := zapcore.InfoLevel
-	if debug {
-		level = zapcore.DebugLevel
-	}
+// New makes a logger that writes records of level and above to w, one Write a
+// line. w must be safe for concurrent use.
+func New(w io.Writer, level zapcore.Level) *Logger {
 	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey:        "time",
 		LevelKey:       "level",
@@ -38,6 +34,22 @@ func Discard() *Logger { return &Logger{core: zapcore.NewNopCore()} }
 // With makes a logger whose records also carry fields.
 func (l *Logger) With(fields ...zapcore.Field) *Logger {
 	return &Logger{core: l.core.With(fields)}
+}
+
+// Level is how much a scale of containerd's lets through: info is 0, debug -4,
+// trace -8, warn 4, error 8, fatal 10, panic 12, and what lies between belongs
+// to the one below it (BootstrapParams.log_level).
+func Level(containerd int) zapcore.Level {
+	switch {
+	case containerd < 0:
+		return zapcore.DebugLevel
+	case containerd < 4:
+		return zapcore.InfoLevel
+	case containerd < 8:
+		return zapcore.WarnLevel
+	default:
+		return zapcore.ErrorLevel
+	}
 }
 
 // Debug writes a record that only -debug shows.

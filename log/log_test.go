@@ -14,7 +14,7 @@ import (
 
 func TestRecordIsOneJSONLineWithItsFields(t *testing.T) {
 	var out bytes.Buffer
-	l := New(&out, false).With(String("container", "c1"))
+	l := New(&out, Level(0)).With(String("container", "c1"))
 	l.Debug("not shown")
 	l.Warn("runc was slow", String("exec", "e1"), Int("pid", 7), Err(errors.New("why")))
 
@@ -34,9 +34,17 @@ func TestRecordIsOneJSONLineWithItsFields(t *testing.T) {
 
 func TestDebugRecordsAreShownWhenAsked(t *testing.T) {
 	var out bytes.Buffer
-	New(&out, true).Debug("shown")
+	New(&out, Level(-4)).Debug("shown")
 	if !strings.Contains(out.String(), "shown") {
 		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestLevelsOfContainerd(t *testing.T) {
+	for in, want := range map[int]string{-8: "debug", -4: "debug", 0: "info", 4: "warn", 8: "error", 12: "error", 99: "error"} {
+		if got := Level(in).String(); got != want {
+			t.Errorf("level %d is %s, want %s", in, got, want)
+		}
 	}
 }
 
@@ -50,7 +58,7 @@ func TestFullFifoDropsLinesAndNeverBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(f.Fd())
-	l := New(f, false)
+	l := New(f, Level(0))
 	for range 10_000 { // far more than a fifo holds, and nobody reads
 		l.Info(strings.Repeat("x", 100))
 	}

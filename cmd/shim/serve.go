@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/bootstrap"
+	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/events"
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
+	tasks "github.com/holdfast-shim/holdfast/task"
+	"github.com/holdfast-shim/holdfast/version"
+)
+
+const (
+	// flushLimit bounds how long a shim that was shut down goes on trying to
+	// deliver events. Containerd calls Shutdown after it has taken them all,
+	// so this is for a daemon that died in between.
+	flushLimit = 5 * time.Second
+	// closeLimit bounds the wait for the answers that are under way.
+	closeLimit = 2 * time.Second
+)
+
+// serve is the shim proper. It returns when it was shut down.
+func serve(flags bootstrap.Flags) error {
+	debug.SetGCPercent(40) // it sleeps for months: a small heap is worth more than a quick cycle
+	listener, err := bootstrap.Listen(flags)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	// Whatever containerd may have left open for us is not for the containers.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("keep inherited descriptors to this process: %w", err)
+	}
+	logger, err := openLog(flags.Debug)
+	if err != nil {
+		return err
+	}
+	deadlines, err := runc.DeadlinesFromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
+	drain, err := durationFromEnv("HOLDFAST_DRAIN_TIMEOUT")
+	if err != nil {
+		return err
+	}
+	children, err := reaper.New()
+	if err != nil {
+		return err
+	}
+	defer children.Close()
+	queue := events.New(flags.Namespace, sender(flags, children), logger)
+	defer queue.Close()
+
+	ended := make(chan struct{})
+	service := tasks.New(tasks.Config{
+		Namespace: flags.Namespace,
+		Version:   version.Version,
+		Reaper:    children,
+		Events:    queue,
+		Log:       logger,
+		Deadlines: deadlines,
+		Drain:     drain,
+		Shutdown:  func() { close(ended) },
+	})
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	task.Register(server, service)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ctx, listener) }()
+
+	logger.Info("serving", log.String("id", flags.ID), log.Int("pid", os.Getpid()), log.String("version", version.Version))
+	err = await(ended, failed, logger)
+	logger.Info("ending", log.Int("containers", service.Containers()))
+
+	// The socket goes first: whoever wants a shim from now on gets another.
+	_ = listener.Close()
+	limit, stop := context.WithTimeout(ctx, flushLimit)
+	defer stop()
+	if flushErr := queue.Flush(limit); flushErr != nil {
+		logger.Error("events were not delivered", log.Int("events", queue.Len()), log.Err(flushErr))
+	}
+	limit, stop = context.WithTimeout(ctx, closeLimit)
+	defer stop()
+	_ = server.Shutdown(limit) // lets the answer to Shutdown out
+	return err
+}
+
+// await returns when the shim is to end: because it was shut down, by a signal
+// or because it can serve no longer.
+func await(ended <-chan struct{}, failed <-chan error, logger *log.Logger) error {
+	// Caught, not ignored: what is ignored stays so in every program that the
+	// shim starts, down to the container's.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGPIPE)
+	for {
+		select {
+		case <-ended:
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("serve: %w", err)
+		case sig := <-signals:
+			switch sig {
+			case unix.SIGUSR1:
+				dumpStacks(logger)
+			case unix.SIGPIPE:
+			default:
+				logger.Info("asked to end", log.String("signal", sig.String()))
+				return nil
+			}
+		}
+	}
+}
+
+// openLog opens the fifo `log` of the bundle, the working directory, and makes
+// it stderr too, for what the Go runtime has to say in its last moment. Without
+// one there is no log.
+func openLog(debug bool) (*log.Logger, error) {
+	level := 0
+	if debug {
+		level = -4
+	} else if value := os.Getenv(bootstrap.LogLevelEnv); value != "" {
+		var err error
+		if level, err = strconv.Atoi(value); err != nil {
+			return nil, fmt.Errorf("%s=%q: want a number, as -4 for debug", bootstrap.LogLevelEnv, value)
+		}
+	}
+	fifo, err := log.OpenFifo(bundle.LogFifo)
+	if err != nil {
+		return log.Discard(), nil
+	}
+	_ = unix.Dup3(fifo.Fd(), unix.Stderr, 0)
+	return log.New(fifo, log.Level(level)), nil
+}
+
+func sender(flags bootstrap.Flags, children *reaper.Reaper) events.Sender {
+	if address := os.Getenv("TTRPC_ADDRESS"); address != "" {
+		return events.NewForward(address)
+	}
+	return &events.Binary{Path: flags.PublishBinary, Address: flags.Address, Reaper: children}
+}
+
+func durationFromEnv(name string) (time.Duration, error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%s=%q: want a duration above zero, as 10s", name, value)
+	}
+	return d, nil
+}
+
+func dumpStacks(logger *log.Logger) {
+	buf := make([]byte, 64<<10)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= 16<<20 {
+			logger.Info("goroutine stacks", log.String("stacks", string(buf[:n])))
+			return
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+}

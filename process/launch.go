@@ -1,0 +1,121 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	stdio "github.com/holdfast-shim/holdfast/io"
+	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
+)
+
+// Launch is one attempt to bring a process into being. It holds everything
+// that has to be undone if the attempt fails, and touches no [Process].
+type Launch struct {
+	Runtime *runc.Runtime
+	Reaper  *reaper.Reaper
+	Streams *stdio.Streams // of the process; they stay open when the launch fails
+
+	OnExit func(reaper.Exit) // see reaper.Start
+}
+
+// sockets numbers the console sockets of this shim: an id may be longer than
+// what a socket's path has room for.
+var sockets atomic.Uint64
+
+// Init has the runtime create the container and adopts its init, which then
+// waits for the runtime's start. On failure nothing of the container is left,
+// unless the runtime said that there is one of that id already.
+func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (*reaper.Process, error) {
+	pidFile := filepath.Join(l.Runtime.Bundle, bundle.InitPidFile)
+	child, err := l.run(pidFile, func(io runc.IO) error {
+		return l.Runtime.Create(ctx, runc.CreateOpts{IO: io, PidFile: pidFile, NoPivot: noPivot, NoNewKeyring: noNewKeyring})
+	})
+	if err != nil && !errors.Is(err, runc.ErrExists) && !errors.Is(err, runc.ErrNoRuntime) {
+		if undo := l.Runtime.Delete(context.WithoutCancel(ctx), true); undo != nil && !errors.Is(undo, runc.ErrNotFound) {
+			err = fmt.Errorf("%w (and the container could not be removed: %w)", err, undo)
+		}
+	}
+	return child, err
+}
+
+// Exec has the runtime start the process of spec, an OCI Process in JSON, in
+// the container and adopts it.
+func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (*reaper.Process, error) {
+	pidFile := filepath.Join(l.Runtime.Bundle, bundle.ExecPidFile(id))
+	specFile := pidFile + ".spec"
+	if err := os.WriteFile(specFile, spec, 0o600); err != nil {
+		return nil, fmt.Errorf("write the spec of exec %s: %w", id, err)
+	}
+	defer os.Remove(specFile)
+	defer os.Remove(pidFile)
+	return l.run(pidFile, func(io runc.IO) error {
+		return l.Runtime.Exec(ctx, runc.ExecOpts{IO: io, ProcessFile: specFile, PidFile: pidFile})
+	})
+}
+
+// run calls the runtime with the process's stdio and adopts what it leaves.
+func (l *Launch) run(pidFile string, call func(runc.IO) error) (*reaper.Process, error) {
+	var (
+		io  runc.IO
+		err error
+	)
+	if l.Streams.Terminal() {
+		io.ConsoleSocket, err = l.Streams.Listen(l.Runtime.Bundle, "pty-"+strconv.FormatUint(sockets.Add(1), 10))
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		io.Stdin, io.Stdout, io.Stderr = l.Streams.Child()
+	}
+	// A file that an earlier life of the bundle left would name a stranger.
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove an old pid file: %w", err)
+	}
+	claim := l.Reaper.Claim()
+	defer claim.End()
+	if err := call(io); err != nil {
+		return nil, err
+	}
+	pid, err := runc.ReadPidFile(pidFile)
+	if err != nil {
+		return nil, err
+	}
+	child, err := claim.Adopt(pid, l.OnExit)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Streams.Started(); err != nil {
+		_ = child.Signal(unix.SIGKILL)
+		return nil, err
+	}
+	return child, nil
+}
+
+// WithTerminal returns the OCI Process in spec with its terminal set to what
+// containerd asked for, whatever the spec says itself.
+func WithTerminal(spec []byte, terminal bool) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(spec, &fields); err != nil {
+		return nil, fmt.Errorf("spec of the process: %w", err)
+	}
+	if fields == nil {
+		return nil, errors.New("spec of the process: want a JSON object")
+	}
+	fields["terminal"] = json.RawMessage(strconv.FormatBool(terminal))
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("spec of the process: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,162 @@
+package task
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
+	stdio "github.com/holdfast-shim/holdfast/io"
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/events"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
+)
+
+// publisher is where events go; its Publish keeps the order of its calls and
+// never waits.
+type publisher interface {
+	Publish(topic string, event proto.Message)
+}
+
+// container is one container of the shim.
+//
+// Its lock guards the fields below it and the state of all its processes.
+// Events are published under it, so that their order is the order in which
+// the states changed.
+type container struct {
+	id      string
+	bundle  string
+	runtime *runc.Runtime
+	events  publisher
+	log     *log.Logger
+	owner   stdio.Owner // of the pipes
+	private bool        // has a pid namespace of its own: the kernel ends the others with init
+
+	init *process.Process // set when made; its state is guarded
+
+	mu       sync.Mutex
+	execs    map[string]*exec
+	group    *cgroup.Group               // nil until init is there, and where it has none of its own
+	streams  map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
+	recorded chan struct{}               // closed when init's end is on disk; nil before its end
+	deleted  *task.DeleteResponse        // what Delete answered, for a client that asks again
+}
+
+// exec is an additional process of the container.
+type exec struct {
+	*process.Process
+	spec   []byte
+	cancel context.CancelFunc // ends a start that is under way; guarded by the container's lock
+}
+
+// find returns the process of a request, or nil. Empty is init.
+func (c *container) find(execID string) *process.Process {
+	if execID == "" {
+		return c.init
+	}
+	if e := c.execs[execID]; e != nil {
+		return e.Process
+	}
+	return nil
+}
+
+// exited takes the end of p from the reaper.
+func (c *container) exited(p *process.Process, e reaper.Exit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.HasEnded() {
+		return // an exec that was given up: its end was told already
+	}
+	p.Ended(e)
+	if p.Init {
+		c.endOthers()
+	}
+	c.settle(p)
+}
+
+// settle tells the end of p if it is known and may be told: not before p's
+// start was, and init's not before those of its execs. The lock is held.
+func (c *container) settle(p *process.Process) {
+	if !p.HasEnded() || !p.State().Settled() || p.State() >= process.Stopped {
+		return
+	}
+	if p.Init && c.execsLive() {
+		return // the last of them settles init
+	}
+	if err := p.To(process.Stopped); err != nil {
+		c.log.Error("an exit in a state that knows none", log.String("exec", p.ID), log.Err(err))
+		return
+	}
+	exit := p.Exit()
+	if p.Init {
+		c.record(exit)
+	}
+	c.events.Publish("/tasks/exit", &events.TaskExit{
+		ContainerId: c.id,
+		Id:          p.ID,
+		Pid:         uint32(exit.Pid),
+		ExitStatus:  exit.Status,
+		ExitedAt:    wkt.Time(exit.At),
+	})
+	if !p.Init {
+		c.settle(c.init)
+	}
+}
+
+// execsLive reports whether an exec runs or is being started.
+func (c *container) execsLive() bool {
+	for _, e := range c.execs {
+		if s := e.State(); s > process.Added && s < process.Stopped {
+			return true
+		}
+	}
+	return false
+}
+
+// endOthers ends what init leaves behind: starts that can come to nothing any
+// more, and, where the kernel does not do it with the pid namespace, every
+// process of the container. The lock is held; nothing here waits.
+func (c *container) endOthers() {
+	for _, e := range c.execs {
+		if e.cancel != nil {
+			e.cancel()
+		}
+		if !c.private {
+			_ = e.Signal(unix.SIGKILL) // ErrFinished is as good
+		}
+	}
+	if group := c.group; group != nil && !c.private {
+		go func() {
+			if err := group.Kill(); err != nil {
+				c.log.Warn("processes may be left of a container whose init has ended", log.Err(err))
+			}
+		}()
+	}
+}
+
+// record writes init's end to the bundle, for `delete` to tell should the shim
+// die. It does not hold up the exit: Delete waits for it.
+func (c *container) record(e reaper.Exit) {
+	done := make(chan struct{})
+	c.recorded = done
+	go func() {
+		defer close(done)
+		err := bundle.ExitRecord{Pid: e.Pid, Status: e.Status, ExitedAt: e.At}.Write(c.bundle)
+		if err != nil {
+			c.log.Warn("the exit could not be recorded in the bundle", log.Err(err))
+		}
+	}()
+}
+
+// opened writes down the stdio of p. The lock is held.
+func (c *container) opened(p *process.Process, s *stdio.Streams) error {
+	c.streams[s] = struct{}{}
+	return p.Opened(s)
+}

@@ -1,0 +1,296 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/events"
+	"github.com/holdfast-shim/holdfast/proto/runcopts"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/types"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+)
+
+// killLimit is how long a process may take to end after SIGKILL.
+const killLimit = 30 * time.Second
+
+// State tells what is known of a process.
+func (s *Service) State(_ context.Context, r *task.StateRequest) (*task.StateResponse, error) {
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	resp := &task.StateResponse{
+		Id:       c.id,
+		Bundle:   c.bundle,
+		Pid:      uint32(p.Pid()),
+		Status:   c.status(p),
+		Stdin:    p.Stdio.Stdin,
+		Stdout:   p.Stdio.Stdout,
+		Stderr:   p.Stdio.Stderr,
+		Terminal: p.Stdio.Terminal,
+		ExecId:   r.ExecId,
+	}
+	if !p.Init {
+		resp.Id = p.ID // as containerd's shim answers
+	}
+	if p.State() == process.Stopped {
+		resp.ExitStatus = p.Exit().Status
+		resp.ExitedAt = wkt.Time(p.Exit().At)
+	}
+	return resp, nil
+}
+
+// status is p's state in containerd's terms. The lock is held.
+func (c *container) status(p *process.Process) types.Status {
+	switch p.State() {
+	case process.Added, process.Created, process.Starting:
+		return types.Status_CREATED
+	case process.Pausing:
+		return types.Status_PAUSING
+	case process.Paused:
+		return types.Status_PAUSED
+	case process.Stopped, process.Deleted:
+		return types.Status_STOPPED
+	}
+	if !p.Init && c.init.State() != process.Running {
+		return c.status(c.init) // an exec is frozen together with init
+	}
+	return types.Status_RUNNING
+}
+
+// Wait returns when the process has stopped, or with the request's context.
+func (s *Service) Wait(ctx context.Context, r *task.WaitRequest) (*task.WaitResponse, error) {
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
+	select {
+	case <-p.Stopped():
+	case <-ctx.Done():
+		return nil, answer(ctx.Err())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !p.HasEnded() {
+		return nil, notFound("process", p.ID) // an exec that was deleted before it was started
+	}
+	return &task.WaitResponse{ExitStatus: p.Exit().Status, ExitedAt: wkt.Time(p.Exit().At)}, nil
+}
+
+// Kill sends a signal to a process, or with all to every process of the
+// container. It runs no program but for signals to all that are no SIGKILL.
+func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, error) {
+	if r.Signal > 64 {
+		return nil, status.Errorf(codes.InvalidArgument, "kill: signal %d: there is none of that number", r.Signal)
+	}
+	sig := unix.Signal(r.Signal)
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	err = p.Signal(sig)
+	group, paused := c.group, c.init.State() == process.Paused
+	c.mu.Unlock()
+
+	finished := errors.Is(err, process.ErrFinished)
+	switch {
+	case err != nil && !finished:
+	case r.All && p.Init && finished && c.private:
+		// The kernel has ended all the others together with init.
+	case r.All && p.Init && sig == unix.SIGKILL && group != nil:
+		err = group.Kill()
+	case r.All && p.Init:
+		err = c.runtime.Kill(context.WithoutCancel(ctx), int(sig), true)
+	case err == nil && p.Init && paused && sig == unix.SIGKILL && group != nil:
+		// On cgroup v1 a frozen process does not even die: Kill thaws it.
+		err = group.Kill()
+	}
+	if err != nil {
+		return nil, answer(fmt.Errorf("kill %q: %w", p.ID, err))
+	}
+	return &wkt.Empty{}, nil
+}
+
+// Pids lists every process of the container, those of execs with their id.
+func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsResponse, error) {
+	c, p, err := s.process(r.Id, "")
+	if err != nil {
+		return nil, err
+	}
+	group := c.group
+	ids := make(map[int]string, len(c.execs))
+	for id, e := range c.execs {
+		if e.State() == process.Running {
+			ids[e.Pid()] = id
+		}
+	}
+	stopped := p.State() == process.Stopped
+	c.mu.Unlock()
+	resp := new(task.PidsResponse)
+	if group == nil || stopped {
+		return resp, nil
+	}
+	pids, err := group.Pids()
+	if err != nil {
+		return nil, answer(fmt.Errorf("pids of container %q: %w", r.Id, err))
+	}
+	for _, pid := range pids {
+		info := &types.ProcessInfo{Pid: uint32(pid)}
+		if id, ok := ids[pid]; ok {
+			if info.Info, err = proto.Pack(&runcopts.ProcessDetails{ExecId: id}); err != nil {
+				return nil, answer(err)
+			}
+		}
+		resp.Processes = append(resp.Processes, info)
+	}
+	return resp, nil
+}
+
+// CloseIO gives up the shim's end of a process's stdin.
+func (s *Service) CloseIO(_ context.Context, r *task.CloseIORequest) (*wkt.Empty, error) {
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if r.Stdin {
+		p.CloseStdin()
+	}
+	return &wkt.Empty{}, nil
+}
+
+// ResizePty sets the size of a process's terminal, also before it has one. A
+// process that has ended, or has no terminal, does not mind.
+func (s *Service) ResizePty(_ context.Context, r *task.ResizePtyRequest) (*wkt.Empty, error) {
+	if r.Width > math.MaxUint16 || r.Height > math.MaxUint16 {
+		return nil, status.Errorf(codes.InvalidArgument, "resize: %dx%d is larger than a terminal can be", r.Width, r.Height)
+	}
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	return empty(p.Resize(uint16(r.Width), uint16(r.Height)))
+}
+
+// Pause freezes the container.
+func (s *Service) Pause(ctx context.Context, r *task.PauseRequest) (*wkt.Empty, error) {
+	return empty(s.freeze(ctx, r.Id, process.Paused))
+}
+
+// Resume thaws it.
+func (s *Service) Resume(ctx context.Context, r *task.ResumeRequest) (*wkt.Empty, error) {
+	return empty(s.freeze(ctx, r.Id, process.Running))
+}
+
+// freeze brings a container from Running to Paused or back.
+func (s *Service) freeze(ctx context.Context, id string, to process.State) error {
+	c, p, err := s.process(id, "")
+	if err != nil {
+		return err
+	}
+	c.mu.Unlock()
+	leave, err := p.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx = context.WithoutCancel(ctx)
+
+	from := process.Paused
+	if to == process.Paused {
+		from = process.Running
+	}
+	c.mu.Lock()
+	if p.State() != from {
+		err = fmt.Errorf("container %q: %w: container is %s", id, process.ErrState, p.State())
+	} else if to == process.Paused {
+		err = p.To(process.Pausing)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if to == process.Paused {
+		err = c.runtime.Pause(ctx)
+	} else {
+		err = c.runtime.Resume(ctx)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.State() == process.Stopped {
+		if err == nil {
+			err = process.ErrFinished
+		}
+		return err
+	}
+	if err != nil {
+		if to == process.Paused {
+			_ = p.To(process.Running)
+		}
+		return err
+	}
+	if err := p.To(to); err != nil {
+		return err
+	}
+	if to == process.Paused {
+		c.events.Publish("/tasks/paused", &events.TaskPaused{ContainerId: id})
+	} else {
+		c.events.Publish("/tasks/resumed", &events.TaskResumed{ContainerId: id})
+	}
+	return nil
+}
+
+// Update changes the container's limits.
+func (s *Service) Update(ctx context.Context, r *task.UpdateTaskRequest) (*wkt.Empty, error) {
+	if r.Resources == nil {
+		return nil, status.Errorf(codes.InvalidArgument, "update container %q: no resources", r.Id)
+	}
+	c, p, err := s.process(r.Id, "")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
+	leave, err := p.Enter(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	defer leave()
+	return empty(c.runtime.Update(context.WithoutCancel(ctx), r.Resources.Value))
+}
+
+// Checkpoint is not there yet.
+func (s *Service) Checkpoint(_ context.Context, r *task.CheckpointTaskRequest) (*wkt.Empty, error) {
+	return nil, status.Errorf(codes.Unimplemented, "checkpoint of container %q: not supported", r.Id)
+}
+
+// Stats tells what the container uses.
+func (s *Service) Stats(_ context.Context, r *task.StatsRequest) (*task.StatsResponse, error) {
+	c, _, err := s.process(r.Id, "")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
+	return nil, status.Errorf(codes.Unimplemented, "stats of container %q: not supported", r.Id)
+}
+
+// empty is the answer of a method that has nothing to say.
+func empty(err error) (*wkt.Empty, error) {
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &wkt.Empty{}, nil
+}

@@ -1,0 +1,182 @@
+package task
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
+	stdio "github.com/holdfast-shim/holdfast/io"
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/mount"
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/events"
+	"github.com/holdfast-shim/holdfast/proto/runcopts"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/types"
+	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
+)
+
+// defaultRoot is where the runtime's state lies if the options say nothing;
+// the namespace is a directory below it.
+const defaultRoot = "/run/containerd/runc"
+
+// Create makes a container: mounts its rootfs, opens its stdio and has the
+// runtime create it. A request whose client goes away meanwhile is undone, as
+// is one that fails.
+func (s *Service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
+	c, opts, err := s.newContainer(r)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if err := s.reserve(c); err != nil {
+		return nil, err
+	}
+	leave, err := c.init.Enter(ctx) // nobody else knows the container: it does not wait
+	if err != nil {
+		s.forget(c)
+		return nil, answer(err)
+	}
+	defer leave()
+	if err := s.create(ctx, c, r, opts); err != nil {
+		s.forget(c)
+		c.log.Warn("create failed", log.Err(err))
+		return nil, answer(err)
+	}
+	return &task.CreateTaskResponse{Pid: uint32(c.init.Pid())}, nil
+}
+
+// newContainer checks the request.
+func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts.Options, error) {
+	if err := bundle.ValidID(r.Id); err != nil {
+		return nil, nil, fmt.Errorf("container %q: %w", r.Id, err)
+	}
+	if !filepath.IsAbs(r.Bundle) {
+		return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: bundle %q: not an absolute path", r.Id, r.Bundle)
+	}
+	if r.Checkpoint != "" {
+		return nil, nil, status.Errorf(codes.Unimplemented, "container %q: restore from a checkpoint is not supported", r.Id)
+	}
+	opts := new(runcopts.Options)
+	if r.Options != nil && (r.Options.TypeUrl != "" || len(r.Options.Value) > 0) {
+		if err := proto.Unpack(r.Options, opts); err != nil {
+			return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: options: %v", r.Id, err)
+		}
+	}
+	paths := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}
+	if err := paths.Check(); err != nil {
+		return nil, nil, err
+	}
+	root := opts.Root
+	if root == "" {
+		root = defaultRoot
+	}
+	return &container{
+		id:     r.Id,
+		bundle: r.Bundle,
+		runtime: &runc.Runtime{
+			Binary:        opts.BinaryName,
+			Root:          filepath.Join(root, s.Namespace),
+			Bundle:        r.Bundle,
+			ID:            r.Id,
+			SystemdCgroup: opts.SystemdCgroup,
+			Deadlines:     s.Deadlines,
+			Reaper:        s.Reaper,
+		},
+		events:  s.Events,
+		log:     s.Log.With(log.String("container", r.Id)),
+		owner:   stdio.Owner{UID: int(opts.IoUid), GID: int(opts.IoGid)},
+		init:    process.New(r.Id, true, paths),
+		execs:   make(map[string]*exec),
+		streams: make(map[*stdio.Streams]struct{}),
+	}, opts, nil
+}
+
+// create does the work. It leaves nothing behind when it fails.
+func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRequest, opts *runcopts.Options) (err error) {
+	config, err := bundle.ReadConfig(c.bundle)
+	if err != nil {
+		return err
+	}
+	if c.private, err = bundle.OwnPidNamespace(config); err != nil {
+		return err
+	}
+	// What `delete` needs if this process dies from here on.
+	if err := bundle.WriteOptions(c.bundle, opts); err != nil {
+		return err
+	}
+	if err := bundle.WriteRuntime(c.bundle, opts.BinaryName); err != nil {
+		return err
+	}
+	rootfs := filepath.Join(c.bundle, bundle.Rootfs)
+	if err := mount.All(mounts(r.Rootfs), rootfs); err != nil {
+		return fmt.Errorf("mount the rootfs of container %q: %w", c.id, err)
+	}
+	defer func() {
+		if err != nil && len(r.Rootfs) > 0 {
+			if undo := mount.UnmountAll(rootfs); undo != nil {
+				c.log.Error("rootfs left mounted", log.Err(undo))
+			}
+		}
+	}()
+	streams, err := stdio.Open(c.init.Stdio, c.owner)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			streams.Close()
+		}
+	}()
+	launch := process.Launch{
+		Runtime: c.runtime,
+		Reaper:  s.Reaper,
+		Streams: streams,
+		OnExit:  func(e reaper.Exit) { c.exited(c.init, e) },
+	}
+	child, err := launch.Init(ctx, opts.NoPivotRoot, opts.NoNewKeyring)
+	if err != nil {
+		return err
+	}
+	// An init that has ended already has no cgroup to be found by; there is
+	// nothing to count or to kill in it then.
+	group, err := cgroup.Of(child.Pid())
+	if err != nil {
+		c.log.Warn("the container's cgroup is not known", log.Err(err))
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.group = group
+	c.init.Made(child)
+	if err := c.opened(c.init, streams); err != nil {
+		c.log.Warn("stdio", log.Err(err))
+	}
+	if err := c.init.To(process.Created); err != nil {
+		return err
+	}
+	c.events.Publish("/tasks/create", &events.TaskCreate{
+		ContainerId: c.id,
+		Bundle:      c.bundle,
+		Rootfs:      r.Rootfs,
+		Io:          &events.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
+		Checkpoint:  r.Checkpoint,
+		Pid:         uint32(child.Pid()),
+	})
+	c.settle(c.init)
+	return nil
+}
+
+func mounts(from []*types.Mount) []mount.Mount {
+	to := make([]mount.Mount, len(from))
+	for i, m := range from {
+		to[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options}
+	}
+	return to
+}

@@ -1,0 +1,187 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	stdio "github.com/holdfast-shim/holdfast/io"
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/mount"
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto/events"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/runc"
+)
+
+// Delete forgets a process that is stopped or was never started; init's takes
+// the container with it. Once begun it is finished, whether or not the client
+// waits, and a client that gave up gets the same answer when it asks again.
+func (s *Service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		if r.ExecId == "" {
+			if resp := s.unanswered(r.Id); resp != nil {
+				return resp, nil
+			}
+		}
+		return nil, err
+	}
+	c.mu.Unlock()
+	leave, err := p.Enter(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	defer leave()
+	work := context.WithoutCancel(ctx)
+	var resp *task.DeleteResponse
+	if p.Init {
+		resp, err = s.deleteInit(work, c)
+	} else {
+		resp, err = s.deleteExec(c, p)
+	}
+	if err != nil {
+		c.log.Warn("delete failed", log.String("exec", r.ExecId), log.Err(err))
+		return nil, answer(err)
+	}
+	if p.Init && ctx.Err() != nil {
+		s.keepAnswer(r.Id, resp)
+	}
+	return resp, nil
+}
+
+func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResponse, error) {
+	c.mu.Lock()
+	if c.execs[p.ID] == nil {
+		c.mu.Unlock()
+		return nil, notFound("process", p.ID)
+	}
+	if state := p.State(); state != process.Added && state != process.Stopped {
+		c.mu.Unlock()
+		return nil, fmt.Errorf("delete exec %q: %w: process is %s", p.ID, process.ErrState, state)
+	}
+	streams := p.Streams()
+	c.mu.Unlock()
+
+	done := true
+	if streams != nil {
+		if done = streams.Drain(s.Drain); !done {
+			c.log.Warn("output of an exec is not read", log.String("exec", p.ID))
+		}
+		streams.CloseInput()
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := p.To(process.Deleted); err != nil {
+		return nil, fmt.Errorf("delete exec %q: %w", p.ID, err)
+	}
+	delete(c.execs, p.ID)
+	if streams != nil {
+		// A child that the exec left behind may still write. What it says is
+		// moved as long as it lives, at most until the container goes.
+		go func() {
+			streams.Wait()
+			streams.Close()
+			c.mu.Lock()
+			delete(c.streams, streams)
+			c.mu.Unlock()
+		}()
+	}
+	return answerDelete(p), nil
+}
+
+func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteResponse, error) {
+	if err := c.stopCreated(ctx); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	state, gone := c.init.State(), c.deleted
+	recorded, group := c.recorded, c.group
+	streams := make([]*stdio.Streams, 0, len(c.streams))
+	for st := range c.streams {
+		streams = append(streams, st)
+	}
+	own := c.init.Streams()
+	c.mu.Unlock()
+	if gone != nil {
+		return gone, nil // by the Delete that this one waited for
+	}
+	if state != process.Stopped {
+		return nil, fmt.Errorf("delete container %q: %w: container is %s", c.id, process.ErrState, state)
+	}
+
+	if group != nil && !c.private {
+		if err := group.Kill(); err != nil {
+			c.log.Warn("processes may be left in the container's cgroup", log.Err(err))
+		}
+	}
+	if own != nil && !own.Drain(s.Drain) {
+		c.log.Warn("output of the container is not read")
+	}
+	if err := c.runtime.Delete(ctx, false); err != nil && !errors.Is(err, runc.ErrNotFound) {
+		return nil, err
+	}
+	rootfs := filepath.Join(c.bundle, bundle.Rootfs)
+	if err := mount.UnmountAll(rootfs); err != nil {
+		return nil, fmt.Errorf("unmount the rootfs of container %q: %w", c.id, err)
+	}
+	for _, st := range streams {
+		st.Close()
+	}
+	<-recorded // containerd removes the bundle next, and a file must not appear in it meanwhile
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.init.To(process.Deleted); err != nil {
+		return nil, fmt.Errorf("delete container %q: %w", c.id, err)
+	}
+	c.deleted = answerDelete(c.init)
+	c.events.Publish("/tasks/delete", &events.TaskDelete{
+		ContainerId: c.id,
+		Pid:         c.deleted.Pid,
+		ExitStatus:  c.deleted.ExitStatus,
+		ExitedAt:    c.deleted.ExitedAt,
+	})
+	s.forget(c)
+	return c.deleted, nil
+}
+
+// stopCreated ends an init that was never started and waits for its end, so
+// that its exit is told before its deletion.
+func (c *container) stopCreated(ctx context.Context) error {
+	c.mu.Lock()
+	waits := c.init.State() == process.Created
+	if waits {
+		if err := c.init.Signal(unix.SIGKILL); err != nil && !errors.Is(err, process.ErrFinished) {
+			c.mu.Unlock()
+			return err
+		}
+	}
+	c.mu.Unlock()
+	if !waits {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, killLimit)
+	defer cancel()
+	select {
+	case <-c.init.Stopped():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("delete container %q: init does not end: %w", c.id, ctx.Err())
+	}
+}
+
+func answerDelete(p *process.Process) *task.DeleteResponse {
+	exit := p.Exit()
+	resp := &task.DeleteResponse{Pid: uint32(p.Pid()), ExitStatus: exit.Status}
+	if !exit.At.IsZero() {
+		resp.ExitedAt = wkt.Time(exit.At)
+	}
+	return resp
+}

@@ -1,0 +1,151 @@
+package task
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
+)
+
+// Config is what a [Service] works with. Everything in it stays the caller's.
+type Config struct {
+	Namespace string
+	Version   string
+	Reaper    *reaper.Reaper
+	Events    publisher
+	Log       *log.Logger
+	Deadlines runc.Deadlines
+	Drain     time.Duration // how long Delete waits for the stdio; 0: 10 s
+	Shutdown  func()        // called once, when the shim may end
+}
+
+// Service is the Task API of one shim. It serves the containers of one group.
+type Service struct {
+	Config
+	once sync.Once // for Config.Shutdown
+
+	mu         sync.Mutex // guards the map; never held together with a container's lock
+	containers map[string]*container
+	answers    map[string]*task.DeleteResponse // of containers whose client gave up on Delete, by id
+	closing    bool                            // no container is taken any more
+}
+
+var _ task.Service = (*Service)(nil)
+
+// New makes a service without containers.
+func New(c Config) *Service {
+	if c.Drain == 0 {
+		c.Drain = 10 * time.Second
+	}
+	return &Service{Config: c, containers: make(map[string]*container), answers: make(map[string]*task.DeleteResponse)}
+}
+
+// Containers is the number of containers that were not deleted.
+func (s *Service) Containers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.containers)
+}
+
+func (s *Service) container(id string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil {
+		return nil, notFound("container", id)
+	}
+	return c, nil
+}
+
+// process returns the process of a request with its container's lock held.
+func (s *Service) process(id, execID string) (*container, *process.Process, error) {
+	c, err := s.container(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	p := c.find(execID)
+	// An init that is still being made can be undone: until then it is not there.
+	if p != nil && p.State() != process.Deleted && c.init.State() != process.Added {
+		return c, p, nil
+	}
+	c.mu.Unlock()
+	if execID == "" {
+		return nil, nil, notFound("container", id)
+	}
+	return nil, nil, notFound("process", execID)
+}
+
+// Connect tells the pids of the shim and of the container's init.
+func (s *Service) Connect(_ context.Context, r *task.ConnectRequest) (*task.ConnectResponse, error) {
+	resp := &task.ConnectResponse{ShimPid: uint32(os.Getpid()), Version: s.Version}
+	if c, p, err := s.process(r.Id, ""); err == nil {
+		resp.TaskPid = uint32(p.Pid())
+		c.mu.Unlock()
+	}
+	return resp, nil
+}
+
+// Shutdown ends the shim if it holds no container, or if now is set.
+func (s *Service) Shutdown(_ context.Context, r *task.ShutdownRequest) (*wkt.Empty, error) {
+	s.mu.Lock()
+	if len(s.containers) > 0 && !r.Now {
+		s.mu.Unlock()
+		return &wkt.Empty{}, nil
+	}
+	s.closing = true
+	s.mu.Unlock()
+	s.once.Do(s.Config.Shutdown)
+	return &wkt.Empty{}, nil
+}
+
+// reserve takes the id for a container that is being made.
+func (s *Service) reserve(c *container) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return status.Error(codes.Unavailable, "the shim is shutting down")
+	}
+	if s.containers[c.id] != nil {
+		return status.Errorf(codes.AlreadyExists, "container %q: already exists", c.id)
+	}
+	s.containers[c.id] = c
+	delete(s.answers, c.id)
+	return nil
+}
+
+func (s *Service) forget(c *container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[c.id] == c {
+		delete(s.containers, c.id)
+	}
+}
+
+// keepAnswer keeps what Delete would have answered a client that gave up.
+func (s *Service) keepAnswer(id string, resp *task.DeleteResponse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[id] == nil {
+		s.answers[id] = resp
+	}
+}
+
+// unanswered hands out what keepAnswer kept, once.
+func (s *Service) unanswered(id string) *task.DeleteResponse {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	resp := s.answers[id]
+	delete(s.answers, id)
+	return resp
+}

@@ -1,0 +1,184 @@
+package task
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	stdio "github.com/holdfast-shim/holdfast/io"
+	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/process"
+	"github.com/holdfast-shim/holdfast/proto/events"
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/reaper"
+)
+
+// Start lets init run its program, or brings an exec into being. Once begun it
+// is finished, whether or not the client waits for it.
+func (s *Service) Start(ctx context.Context, r *task.StartRequest) (*task.StartResponse, error) {
+	c, p, err := s.process(r.Id, r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
+	leave, err := p.Enter(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	defer leave()
+	work := context.WithoutCancel(ctx)
+	if p.Init {
+		err = c.startInit(work)
+	} else {
+		err = s.startExec(work, c, p)
+	}
+	if err != nil {
+		c.log.Warn("start failed", log.String("exec", r.ExecId), log.Err(err))
+		return nil, answer(err)
+	}
+	return &task.StartResponse{Pid: uint32(p.Pid())}, nil
+}
+
+func (c *container) startInit(ctx context.Context) error {
+	c.mu.Lock()
+	err := c.init.To(process.Starting)
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("start container %q: %w", c.id, err)
+	}
+	err = c.runtime.Start(ctx)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.settle(c.init)
+	if err != nil {
+		// Init still waits: the start may be tried again, or the container
+		// deleted. If it has ended, that is told now.
+		_ = c.init.To(process.Created)
+		return err
+	}
+	if err := c.init.To(process.Running); err != nil {
+		return err
+	}
+	c.events.Publish("/tasks/start", &events.TaskStart{ContainerId: c.id, Pid: uint32(c.init.Pid())})
+	return nil
+}
+
+func (s *Service) startExec(ctx context.Context, c *container, p *process.Process) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	e := c.execs[p.ID]
+	err := c.execPossible()
+	if err == nil && e == nil {
+		err = notFound("process", p.ID) // deleted while we waited for the slot
+	}
+	if err == nil {
+		err = p.To(process.Starting)
+	}
+	if err == nil {
+		e.cancel = cancel
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("start exec %q: %w", p.ID, err)
+	}
+	child, err := s.launchExec(ctx, c, e)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.settle(c.init) // it may have waited for this exec alone
+	defer c.settle(p)
+	e.cancel = nil
+	if err != nil {
+		// It never ran, so nobody is told of its end; but who waits for it
+		// learns that there is nothing to wait for.
+		p.Failed()
+		_ = p.To(process.Stopped)
+		return err
+	}
+	p.Made(child)
+	if err := p.To(process.Running); err != nil {
+		return err
+	}
+	if c.init.HasEnded() && !c.private {
+		_ = p.Signal(unix.SIGKILL) // it came too late to be ended with the others
+	}
+	c.events.Publish("/tasks/exec-started", &events.TaskExecStarted{ContainerId: c.id, ExecId: p.ID, Pid: uint32(child.Pid())})
+	return nil
+}
+
+func (s *Service) launchExec(ctx context.Context, c *container, e *exec) (*reaper.Process, error) {
+	streams, err := stdio.Open(e.Stdio, c.owner)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	err = c.opened(e.Process, streams)
+	c.mu.Unlock()
+	if err != nil {
+		c.log.Warn("stdio", log.String("exec", e.ID), log.Err(err))
+	}
+	launch := process.Launch{
+		Runtime: c.runtime,
+		Reaper:  s.Reaper,
+		Streams: streams,
+		OnExit:  func(x reaper.Exit) { c.exited(e.Process, x) },
+	}
+	child, err := launch.Exec(ctx, e.ID, e.spec)
+	if err != nil {
+		streams.Close()
+		return nil, err
+	}
+	return child, nil
+}
+
+// execPossible reports whether the container's state lets an exec begin. The
+// lock is held.
+func (c *container) execPossible() error {
+	switch state := c.init.State(); {
+	case c.init.HasEnded() || state >= process.Stopped:
+		return fmt.Errorf("%w: container is stopped", process.ErrState)
+	case state == process.Pausing || state == process.Paused:
+		return fmt.Errorf("%w: container is %s", process.ErrState, state)
+	}
+	return nil
+}
+
+// Exec adds a process to a container. Nothing runs until Start.
+func (s *Service) Exec(_ context.Context, r *task.ExecProcessRequest) (*wkt.Empty, error) {
+	if err := bundle.ValidID(r.ExecId); err != nil {
+		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
+	}
+	paths := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}
+	if err := paths.Check(); err != nil {
+		return nil, answer(err)
+	}
+	if r.Spec == nil {
+		return nil, status.Errorf(codes.InvalidArgument, "exec %q: no spec", r.ExecId)
+	}
+	spec, err := process.WithTerminal(r.Spec.Value, r.Terminal)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "exec %q: %v", r.ExecId, err)
+	}
+	c, _, err := s.process(r.Id, "")
+	if err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	// The container's own id names init in exits, so it is taken too.
+	if c.execs[r.ExecId] != nil || r.ExecId == c.id {
+		return nil, status.Errorf(codes.AlreadyExists, "process %q: already exists", r.ExecId)
+	}
+	if err := c.execPossible(); err != nil {
+		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
+	}
+	c.execs[r.ExecId] = &exec{Process: process.New(r.ExecId, false, paths), spec: spec}
+	c.events.Publish("/tasks/exec-added", &events.TaskExecAdded{ContainerId: c.id, ExecId: r.ExecId})
+	return &wkt.Empty{}, nil
+}
