@@ -130,10 +130,12 @@ func (p *Process) Delete(ctx context.Context) (*task.DeleteResponse, error) {
 	return r, p.closeIO(ctx)
 }
 
+// closeIO is for when the shim has let go of the process.
 func (p *Process) closeIO(ctx context.Context) error {
 	if p.IO == nil {
 		return nil
 	}
+	p.IO.GiveUp()
 	err := p.IO.Wait(ctx)
 	return errors.Join(err, p.IO.Close())
 }

@@ -31,9 +31,9 @@ type IO struct {
 	Stdin, Stdout, Stderr string
 	Terminal              bool
 
-	cancel   context.CancelFunc
-	in       *closeOnce
-	pipes    []*closeOnce
+	cancel   context.CancelFunc // ends the wait for stdin's reader
+	closeIn  func() error       // nil without stdin; package fifo's may run once only
+	out      []*fifoReader
 	inEnded  chan struct{} // closed when the caller's input has ended
 	copied   chan struct{} // closed when all output has been copied
 	detached chan struct{} // closed by Detach
@@ -86,27 +86,18 @@ func OpenIO(stdin, stdout, stderr string, s Streams) (_ *IO, err error) {
 			p.Detach()
 		}
 	}()
-	open := func(path string, flag int) (*closeOnce, error) {
-		f, err := fifo.OpenFifo(ctx, path, flag|syscall.O_CREAT|syscall.O_NONBLOCK, 0o700)
+	if s.Stdin != nil && stdin != "" {
+		f, err := fifo.OpenFifo(ctx, stdin, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_NONBLOCK, 0o700)
 		if err != nil {
 			return nil, fmt.Errorf("open stdio: %w", err)
 		}
-		c := &closeOnce{f, sync.OnceValue(f.Close)}
-		p.pipes = append(p.pipes, c)
-		return c, nil
-	}
-	if s.Stdin != nil && stdin != "" {
-		f, err := open(stdin, syscall.O_WRONLY)
-		if err != nil {
-			return nil, err
-		}
-		p.in = f
+		p.closeIn = sync.OnceValue(f.Close)
 		// Ends when the caller's stream does, or at the first write after
 		// Detach; nobody waits for it, because a read of a terminal cannot be
 		// cut short.
 		go func() {
 			io.Copy(f, s.Stdin)
-			f.Close()
+			p.closeIn()
 			close(p.inEnded)
 		}()
 	}
@@ -115,11 +106,13 @@ func OpenIO(stdin, stdout, stderr string, s Streams) (_ *IO, err error) {
 		if path == "" || w == nil {
 			return nil
 		}
-		f, err := open(path, syscall.O_RDONLY)
-		if err == nil {
-			outputs.Go(func() { drain(w, f) })
+		f, err := openFifoReader(path)
+		if err != nil {
+			return fmt.Errorf("open stdio: %w", err)
 		}
-		return err
+		p.out = append(p.out, f)
+		outputs.Go(func() { drain(w, f) })
+		return nil
 	}
 	if err := output(stdout, s.Stdout); err != nil {
 		return nil, err
@@ -142,22 +135,21 @@ func drain(w io.Writer, f io.Reader) {
 	}
 }
 
-// closeOnce closes a fifo once: package fifo does not allow it to be closed from
-// two sides at the same time.
-type closeOnce struct {
-	io.ReadWriteCloser
-	close func() error
-}
-
-func (c *closeOnce) Close() error { return c.close() }
-
 // CloseStdin closes our end of the process's stdin. The process sees its end
 // only when the shim has been told so too, by CloseIO.
 func (p *IO) CloseStdin() error {
-	if p.in == nil {
+	if p.closeIn == nil {
 		return nil
 	}
-	return p.in.Close()
+	return p.closeIn()
+}
+
+// GiveUp tells that no writer will come any more: outputs that never had one
+// have ended. Those that have one are copied to their end.
+func (p *IO) GiveUp() {
+	for _, f := range p.out {
+		f.giveUp()
+	}
 }
 
 // Wait returns nil when the process's output has ended and has been copied whole.
@@ -178,9 +170,11 @@ func (p *IO) Copied() <-chan struct{} { return p.copied }
 func (p *IO) Detach() error {
 	p.cancel()
 	p.detach.Do(func() { close(p.detached) })
-	var errs []error
-	for _, f := range p.pipes {
-		errs = append(errs, f.Close())
+	errs := []error{p.CloseStdin()}
+	for _, f := range p.out {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach stdio: %w", err)

@@ -3,6 +3,10 @@ package tests
 import (
 	"os"
 	"testing"
+
+	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
 func readFile(t *testing.T, path string) string {
@@ -12,4 +16,12 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// execRaw is Exec with a spec that need not be one.
+func execRaw(d *harness.Daemon, c *harness.Container, id, url string, spec []byte) error {
+	_, err := c.Shim.Task.Exec(d.Ctx(), &task.ExecProcessRequest{
+		Id: c.ContainerID, ExecId: id, Spec: &wkt.Any{TypeUrl: url, Value: spec},
+	})
+	return err
 }
