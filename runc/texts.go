@@ -35,7 +35,7 @@ var texts = [...]struct {
 	{onContainer, "container paused", "", "", ErrPaused},
 	{onContainer, "container not paused", "", "", ErrNotPaused},
 	{onContainer, "container still running", "", "", ErrRunning},
-	{onContainer, "", "", "container not running", ErrNotRunning},
+	{onContainer, "container not running", "", "", ErrNotRunning},
 
 	// runc: the verbs' own
 	{1 << verbStart, "cannot start an already running container", "", "", ErrRunning},
@@ -50,6 +50,7 @@ var texts = [...]struct {
 	{1 << verbDelete, "container init still running", "", "", ErrRunning},
 	{1 << verbKill, "unable to signal init: ", "", "process already finished", ErrNotRunning},
 	{1 << verbKill, "unable to signal init: ", "", "no such process", ErrNotRunning},
+	{1 << verbKill, "unable to kill all processes: ", "", "container not running", ErrNotRunning},
 	{1 << verbKill, "unable to signal init: ", "", "invalid argument", ErrInvalid},
 	{1 << verbCheckpoint, "Container cannot be checkpointed in ", "", " state", ErrNotRunning},
 
@@ -78,7 +79,6 @@ var texts = [...]struct {
 	{1 << verbDelete, "cannot open directory ", "", ": No such file or directory", ErrNotFound},
 	{1<<verbCreate | 1<<verbRestore, "container `", "", "` already exists", ErrExists},
 	{onContainer, "", "container `", "` is not running", ErrNotRunning},
-	{onContainer, "container not running", "", "", ErrNotRunning},
 	{onContainer, "container process not found, the pid was reused", "", "", ErrNotRunning},
 	{1 << verbKill, "", "", ": No such process", ErrNotRunning},
 	{1 << verbKill, "send signal to pidfd: Invalid argument", "", "", ErrInvalid},
