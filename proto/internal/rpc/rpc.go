@@ -58,21 +58,13 @@ func Call(ctx context.Context, c *ttrpc.Client, service, method string, req, res
 	return c.Call(ctx, service, method, proto.Wire(req), proto.Wire(resp))
 }
 
-// encodable returns err itself unless its text must change.
+// encodable returns err itself unless its text must change; then what is left of it
+// is a status with the same code.
 func encodable(err error) error {
-	text := err.Error()
+	st := status.Convert(err)
+	text := st.Message()
 	if len(text) <= maxText && utf8.ValidString(text) {
 		return err
 	}
-	return &retold{err, strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD")}
+	return status.Error(st.Code(), strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD"))
 }
-
-// retold is an error under another text. The status inside keeps its code.
-type retold struct {
-	error
-	text string
-}
-
-func (e *retold) Error() string { return e.text }
-
-func (e *retold) Unwrap() error { return e.error }
