@@ -78,7 +78,9 @@ var texts = [...]struct {
 	{onContainer, "container `", "` does not exist: ", "", ErrNotFound},
 	{1 << verbDelete, "cannot open directory ", "", ": No such file or directory", ErrNotFound},
 	{1<<verbCreate | 1<<verbRestore, "container `", "", "` already exists", ErrExists},
-	{onContainer, "", "container `", "` is not running", ErrNotRunning},
+	// With the words of whatever errno happens to hold behind them, sometimes.
+	{onContainer, "container `", "` is not running", "", ErrNotRunning},
+	{onContainer, "the container `", "` is not running", "", ErrNotRunning},
 	{onContainer, "container process not found, the pid was reused", "", "", ErrNotRunning},
 	{1 << verbKill, "", "", ": No such process", ErrNotRunning},
 	{1 << verbKill, "send signal to pidfd: Invalid argument", "", "", ErrInvalid},
