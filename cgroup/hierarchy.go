@@ -30,13 +30,16 @@ func hierarchies() ([]hierarchy, error) {
 	return fromTable(entries), nil
 }
 
-func isCgroup(e *mountinfo.Entry) bool {
-	return !e.Deleted && (e.FSType == "cgroup" || e.FSType == "cgroup2")
+func isCgroup(_, fstype []byte) bool {
+	return string(fstype) == "cgroup" || string(fstype) == "cgroup2"
 }
 
 func fromTable(entries []mountinfo.Entry) []hierarchy {
 	hs := make([]hierarchy, 0, len(entries))
 	for _, e := range entries {
+		if e.Deleted {
+			continue
+		}
 		hs = append(hs, hierarchy{super: e.Super, unified: e.FSType == "cgroup2", root: e.Root, point: e.Point})
 	}
 	return hs

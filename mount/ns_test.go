@@ -102,11 +102,11 @@ func read(t testing.TB, path string) string {
 // mounted gives what is mounted on path or below it, in the table's order.
 func mounted(t testing.TB, path string) []mountinfo.Entry {
 	t.Helper()
-	table, err := readTable()
+	entries, err := below(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return below(table, path)
+	return entries
 }
 
 func wantMounts(t testing.TB, path string, n int) []mountinfo.Entry {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +35,7 @@ func UnmountAll(path string) error {
 	if point == "/" {
 		return fmt.Errorf("unmount %s: it is the root directory: %w", path, unix.EINVAL)
 	}
-	err = unmountEach(func(table []mountinfo.Entry) []mountinfo.Entry {
-		return below(table, point)
-	})
+	err = unmountEach(func() ([]mountinfo.Entry, error) { return below(point) })
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", path, err)
 	}
@@ -62,23 +60,23 @@ func (d *rootDir) unmountTop(target string) error {
 	if err != nil {
 		return err
 	}
-	return unmountEach(func(table []mountinfo.Entry) []mountinfo.Entry {
-		return onMount(table, id, point)
+	return unmountEach(func() ([]mountinfo.Entry, error) {
+		table, err := readTable(nil)
+		return onMount(table, id, point), err
 	})
 }
 
-// unmountEach unmounts what of the table of mounts pick picks, until a look at the
-// table finds none of it.
-func unmountEach(pick func([]mountinfo.Entry) []mountinfo.Entry) error {
+// unmountEach unmounts what look finds in the table of mounts, until it finds
+// nothing.
+func unmountEach(look func() ([]mountinfo.Entry, error)) error {
 	// One pass does it unless others mount at the same time, or a mount hides another.
 	const passes = 64
 	var last error
 	for range passes {
-		table, err := readTable()
+		entries, err := look()
 		if err != nil {
 			return err
 		}
-		entries := pick(table)
 		if len(entries) == 0 {
 			return nil
 		}
@@ -117,25 +115,22 @@ func unmount(path string) error {
 	return nil
 }
 
-func readTable() ([]mountinfo.Entry, error) {
+func readTable(keep mountinfo.Keep) ([]mountinfo.Entry, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return mountinfo.Parse(f, nil)
+	return mountinfo.Parse(f, keep)
 }
 
-// below picks the mounts on point and below it. No path leads to those whose
+// below finds the mounts on point and below it. No path leads to those whose
 // directory was removed; they go with the mount they are on.
-func below(table []mountinfo.Entry, point string) []mountinfo.Entry {
-	var found []mountinfo.Entry
-	for _, e := range table {
-		if !e.Deleted && (e.Point == point || strings.HasPrefix(e.Point, point+"/")) {
-			found = append(found, e)
-		}
-	}
-	return found
+func below(point string) ([]mountinfo.Entry, error) {
+	found, err := readTable(func(p, _ []byte) bool {
+		return len(p) >= len(point) && string(p[:len(point)]) == point && (len(p) == len(point) || p[len(point)] == '/')
+	})
+	return slices.DeleteFunc(found, func(e mountinfo.Entry) bool { return e.Deleted }), err
 }
 
 // onMount picks the mount with this id, which must be mounted on point, and those
@@ -183,10 +178,8 @@ func newestFirst(entries []mountinfo.Entry) {
 		}
 		depth[e.ID] = n
 	}
-	for i, j := 0, len(entries)-1; i < j; i, j = i+1, j-1 {
-		entries[i], entries[j] = entries[j], entries[i]
-	}
-	sort.SliceStable(entries, func(i, j int) bool { return depth[entries[i].ID] > depth[entries[j].ID] })
+	slices.Reverse(entries)
+	slices.SortStableFunc(entries, func(a, b mountinfo.Entry) int { return depth[b.ID] - depth[a.ID] })
 }
 
 // canonical is path as the table of mounts has it: absolute, no symbolic link in

@@ -34,25 +34,33 @@ type Entry struct {
 // errFields is what a line lacks that is no line of mountinfo.
 var errFields = errors.New("too few fields")
 
-// parseEntry reads one line, without its newline:
+// line is an entry's fields as they stand in the table.
+type line struct {
+	id, parent, root, point, options, fstype, source, super []byte
+
+	deleted bool
+	shared  int
+}
+
+// split parts one line, without its newline:
 //
 //	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
 //
 // Fields are parted by exactly one space: the source may be empty, and then two
 // spaces follow each other.
-func parseEntry(line []byte) (Entry, error) {
-	var e Entry
-	var id, parent, root, point, options, field []byte
-	rest, ok := line, true
-	for _, into := range []*[]byte{&id, &parent, &field /* major:minor */, &root, &point, &options} {
+func split(text []byte) (line, error) {
+	var l line
+	var field []byte
+	rest, ok := text, true
+	for _, into := range [...]*[]byte{&l.id, &l.parent, &field /* major:minor */, &l.root, &l.point, &l.options} {
 		if !ok {
-			return e, errFields
+			return l, errFields
 		}
 		*into, rest, ok = bytes.Cut(rest, []byte{' '})
 	}
 	for {
 		if !ok {
-			return e, errFields
+			return l, errFields
 		}
 		field, rest, ok = bytes.Cut(rest, []byte{' '})
 		if string(field) == "-" {
@@ -61,30 +69,40 @@ func parseEntry(line []byte) (Entry, error) {
 		if group, found := bytes.CutPrefix(field, []byte("shared:")); found {
 			n, err := number(group)
 			if err != nil {
-				return e, fmt.Errorf("peer group: %w", err)
+				return l, fmt.Errorf("peer group: %w", err)
 			}
-			e.Shared = n
+			l.shared = n
 		}
 	}
-	var fstype, source, super []byte
-	for _, into := range []*[]byte{&fstype, &source, &super} {
+	for _, into := range [...]*[]byte{&l.fstype, &l.source, &l.super} {
 		if !ok {
-			return e, errFields
+			return l, errFields
 		}
 		*into, rest, ok = bytes.Cut(rest, []byte{' '})
 	}
+	l.point, l.deleted = bytes.CutSuffix(l.point, []byte("//deleted"))
+	return l, nil
+}
 
+// entry turns the fields into what they mean.
+func (l *line) entry() (Entry, error) {
+	e := Entry{
+		Root:    string(unescape(nil, l.root)),
+		Point:   string(unescape(nil, l.point)),
+		Deleted: l.deleted,
+		Options: string(l.options),
+		Super:   string(l.super),
+		Shared:  l.shared,
+		FSType:  string(unescape(nil, l.fstype)),
+		Source:  string(unescape(nil, l.source)),
+	}
 	var err error
-	if e.ID, err = number(id); err != nil {
+	if e.ID, err = number(l.id); err != nil {
 		return e, fmt.Errorf("mount id: %w", err)
 	}
-	if e.Parent, err = number(parent); err != nil {
+	if e.Parent, err = number(l.parent); err != nil {
 		return e, fmt.Errorf("parent id: %w", err)
 	}
-	point, e.Deleted = bytes.CutSuffix(point, []byte("//deleted"))
-	e.Root, e.Point = unescape(root), unescape(point)
-	e.Options, e.Super = string(options), string(super)
-	e.FSType, e.Source = unescape(fstype), unescape(source)
 	return e, nil
 }
 
@@ -94,11 +112,11 @@ func number(b []byte) (int, error) {
 
 // unescape turns the kernel's octal escapes (\040 for a space, \011, \012, \043,
 // \134) back. A backslash that three octal digits do not follow stands for itself.
-func unescape(b []byte) string {
+// What it returns is b if there is nothing to do, else appended to out.
+func unescape(out, b []byte) []byte {
 	if bytes.IndexByte(b, '\\') < 0 {
-		return string(b)
+		return b
 	}
-	out := make([]byte, 0, len(b))
 	for i := 0; i < len(b); i++ {
 		if b[i] == '\\' && i+3 < len(b) && octal(b[i+1], '3') && octal(b[i+2], '7') && octal(b[i+3], '7') {
 			out = append(out, (b[i+1]-'0')<<6|(b[i+2]-'0')<<3|(b[i+3]-'0'))
@@ -107,7 +125,7 @@ func unescape(b []byte) string {
 		}
 		out = append(out, b[i])
 	}
-	return string(out)
+	return out
 }
 
 func octal(c, most byte) bool { return '0' <= c && c <= most }
