@@ -6,13 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// built is what the generator makes of our files, once for all tests.
+var built = sync.OnceValues(func() (map[string][]byte, error) { return build("..") })
 
 // The generated code in the repository is what the .proto files and the
 // generators named in go.mod make now.
 func TestGeneratedCodeIsCurrent(t *testing.T) {
-	files, err := build("..")
+	files, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +37,7 @@ func TestGeneratedCodeIsCurrent(t *testing.T) {
 }
 
 func TestTheSameInputGivesTheSameBytes(t *testing.T) {
-	first, err := build("..")
+	first, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
