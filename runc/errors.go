@@ -1,39 +1,44 @@
 package runc
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
+// sentinel is an error that is a constant: neither it nor a table of them costs
+// anything when the program starts.
+type sentinel string
+
+func (s sentinel) Error() string { return string(s) }
+
 // What a failure of the runtime means. They say what the runtime found, not
 // what a caller of the Task API is told: that depends on what it asked for.
-var (
+const (
 	// ErrNotFound: the runtime knows no such container.
-	ErrNotFound = errors.New("container does not exist")
+	ErrNotFound sentinel = "container does not exist"
 	// ErrExists: there is a container with this id already.
-	ErrExists = errors.New("container already exists")
+	ErrExists sentinel = "container already exists"
 	// ErrNotRunning: the container's init has ended. runc says the same of a
 	// paused container that is to be paused.
-	ErrNotRunning = errors.New("container is not running")
+	ErrNotRunning sentinel = "container is not running"
 	// ErrRunning: what was asked needs a container that is stopped, or one
 	// that was not started yet.
-	ErrRunning = errors.New("container is running")
+	ErrRunning sentinel = "container is running"
 	// ErrPaused: what was asked needs a container that is not paused.
-	ErrPaused = errors.New("container is paused")
+	ErrPaused sentinel = "container is paused"
 	// ErrNotPaused: the container to resume is not paused.
-	ErrNotPaused = errors.New("container is not paused")
+	ErrNotPaused sentinel = "container is not paused"
 	// ErrInvalid: the runtime was given something that can never work: an
 	// id, a configuration, a process, resources, a signal.
-	ErrInvalid = errors.New("invalid request to the OCI runtime")
+	ErrInvalid sentinel = "invalid request to the OCI runtime"
 	// ErrUnsupported: the runtime has no such verb or flag, or a program
 	// that it needs for it (criu) is not installed.
-	ErrUnsupported = errors.New("not supported by the OCI runtime")
+	ErrUnsupported sentinel = "not supported by the OCI runtime"
 	// ErrDeadline: the runtime did not answer within its verb's deadline.
-	ErrDeadline = errors.New("OCI runtime past its deadline")
+	ErrDeadline sentinel = "OCI runtime past its deadline"
 	// ErrNoRuntime: the runtime's binary is missing or cannot be executed.
-	ErrNoRuntime = errors.New("no OCI runtime")
+	ErrNoRuntime sentinel = "no OCI runtime"
 )
 
 // Error is the failure of one call of the runtime.

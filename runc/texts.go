@@ -25,7 +25,7 @@ const (
 var texts = [...]struct {
 	verbs           verbSet
 	head, mid, tail string
-	err             error
+	err             sentinel
 }{
 	// runc: libcontainer/error.go
 	{onContainer, "container does not exist", "", "", ErrNotFound},
