@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -74,6 +75,7 @@ func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
 	if pidfd < 0 { // clone(2) knows CLONE_PIDFD since 5.2, so this is a seccomp filter's doing
 		return c.Adopt(pid, onExit)
 	}
+	r.plainScore(pid)
 	p := newProcess(pid, onExit)
 	if err := r.watch(p, pidfd); err != nil {
 		// Nobody will own it: it must not run.
@@ -81,6 +83,19 @@ func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// plainScore gives a child the OOM score of a process that nobody has set one
+// for. The shim's own, which containerd wants near its own, would pass through
+// the runtime to every container whose spec names none, and most nodes protect
+// containerd from the OOM killer. The runtime needs milliseconds before it makes
+// a process; it has executed just now.
+func (r *Reaper) plainScore(pid int) {
+	if r.scored {
+		// Refused (EACCES) where the score is to be lowered below what a
+		// privileged process has set: then it stays as it is.
+		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)
+	}
 }
 
 // childFd is f's descriptor number, with f made blocking: a program does not

@@ -38,9 +38,10 @@ type Exit struct {
 // It owns two goroutines, one per source of news (pidfds and SIGCHLD). Both
 // sleep in the runtime's poller and cost no thread.
 type Reaper struct {
-	epoll *os.File // of the pidfds of procs; readable when one has ended
-	chld  chan os.Signal
-	done  sync.WaitGroup
+	epoll  *os.File // of the pidfds of procs; readable when one has ended
+	chld   chan os.Signal
+	done   sync.WaitGroup
+	scored bool // this process has an OOM score of its own
 
 	mu     sync.Mutex       // guards everything below; held over system calls that cannot block only
 	procs  map[int]*Process // unreaped processes with an owner, by pid
@@ -87,10 +88,16 @@ func New() (*Reaper, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("reaper: set the epoll descriptor non-blocking: %w", err)
 	}
+	score, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("reaper: %w", err)
+	}
 	r := &Reaper{
-		epoll: os.NewFile(uintptr(fd), "reaper epoll"),
-		chld:  make(chan os.Signal, 1),
-		procs: make(map[int]*Process),
+		epoll:  os.NewFile(uintptr(fd), "reaper epoll"),
+		chld:   make(chan os.Signal, 1),
+		procs:  make(map[int]*Process),
+		scored: string(score) != "0\n",
 	}
 	conn, err := r.epoll.SyscallConn()
 	if err != nil {

@@ -307,3 +307,36 @@ func TestChildSeesOnlyTheFilesItWasGiven(t *testing.T) {
 		t.Errorf("child has descriptors %q", line)
 	}
 }
+
+func TestChildDoesNotInheritTheOOMScore(t *testing.T) {
+	const file = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("77"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.WriteFile(file, before, 0) }()
+	r := newReaper(t)
+	// It looks when it is told to, which is after Start has returned.
+	gate, open, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	_, err = r.Start(&Attr{Path: "/bin/sh", Args: []string{"sh", "-c", "read x; cat " + file}, Env: os.Environ(), Files: []*os.File{gate, in}}, nil)
+	in.Close()
+	open.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(out); err != nil || string(got) != "0\n" {
+		t.Errorf("the child's score is %q, %v", got, err)
+	}
+}
