@@ -256,14 +256,14 @@ func (s *Service) freeze(ctx context.Context, id string, to process.State) error
 
 // Update changes the container's limits.
 func (s *Service) Update(ctx context.Context, r *task.UpdateTaskRequest) (*wkt.Empty, error) {
-	if r.Resources == nil {
-		return nil, status.Errorf(codes.InvalidArgument, "update container %q: no resources", r.Id)
-	}
 	c, p, err := s.process(r.Id, "")
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Unlock()
+	if r.Resources == nil {
+		return nil, status.Errorf(codes.InvalidArgument, "update container %q: no resources", r.Id)
+	}
 	leave, err := p.Enter(ctx)
 	if err != nil {
 		return nil, answer(err)
@@ -274,6 +274,11 @@ func (s *Service) Update(ctx context.Context, r *task.UpdateTaskRequest) (*wkt.E
 
 // Checkpoint is not there yet.
 func (s *Service) Checkpoint(_ context.Context, r *task.CheckpointTaskRequest) (*wkt.Empty, error) {
+	c, _, err := s.process(r.Id, "")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Unlock()
 	return nil, status.Errorf(codes.Unimplemented, "checkpoint of container %q: not supported", r.Id)
 }
 

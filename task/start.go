@@ -152,24 +152,16 @@ func (c *container) execPossible() error {
 
 // Exec adds a process to a container. Nothing runs until Start.
 func (s *Service) Exec(_ context.Context, r *task.ExecProcessRequest) (*wkt.Empty, error) {
-	if err := bundle.ValidID(r.ExecId); err != nil {
-		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
-	}
-	paths := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}
-	if err := paths.Check(); err != nil {
-		return nil, answer(err)
-	}
-	if r.Spec == nil {
-		return nil, status.Errorf(codes.InvalidArgument, "exec %q: no spec", r.ExecId)
-	}
-	spec, err := process.WithTerminal(r.Spec.Value, r.Terminal)
-	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "exec %q: %v", r.ExecId, err)
-	}
 	c, _, err := s.process(r.Id, "")
 	if err != nil {
 		return nil, err
 	}
+	c.mu.Unlock()
+	e, err := newExec(r)
+	if err != nil {
+		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The container's own id names init in exits, so it is taken too.
 	if c.execs[r.ExecId] != nil || r.ExecId == c.id {
@@ -178,7 +170,26 @@ func (s *Service) Exec(_ context.Context, r *task.ExecProcessRequest) (*wkt.Empt
 	if err := c.execPossible(); err != nil {
 		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
 	}
-	c.execs[r.ExecId] = &exec{Process: process.New(r.ExecId, false, paths), spec: spec}
+	c.execs[r.ExecId] = e
 	c.events.Publish("/tasks/exec-added", &events.TaskExecAdded{ContainerId: c.id, ExecId: r.ExecId})
 	return &wkt.Empty{}, nil
+}
+
+// newExec checks the request.
+func newExec(r *task.ExecProcessRequest) (*exec, error) {
+	if err := bundle.ValidID(r.ExecId); err != nil {
+		return nil, err
+	}
+	paths := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}
+	if err := paths.Check(); err != nil {
+		return nil, err
+	}
+	if r.Spec == nil {
+		return nil, status.Error(codes.InvalidArgument, "no spec")
+	}
+	spec, err := process.WithTerminal(r.Spec.Value, r.Terminal)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return &exec{Process: process.New(r.ExecId, false, paths), spec: spec}, nil
 }
