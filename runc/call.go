@@ -51,15 +51,15 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 	if err != nil {
 		return nil, r.fail(c, 0, err.Error(), err)
 	}
-	place := r.place(c.verb)
-	defer place.leave()
-	if place.log == "" && !c.reads() {
+	at := r.place(c.verb)
+	defer at.leave()
+	if at.log == "" && !c.reads() {
 		// With neither a log nor its output, nobody would learn why it fails.
 		return nil, r.fail(c, 0, "there is no bundle at "+strconv.Quote(r.Bundle), ErrInvalid)
 	}
 	removePidFile(c.pidFile)
 
-	attr := &reaper.Attr{Path: prog.path, Args: r.argv(c, &place), Dir: place.dir, Env: prog.env}
+	attr := &reaper.Attr{Path: prog.path, Args: r.argv(c, &at), Dir: at.dir, Env: prog.env}
 	out, err := c.open(attr)
 	if err != nil {
 		return nil, r.fail(c, 0, err.Error(), err)
@@ -68,30 +68,10 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 	p, err := r.Reaper.Start(attr, nil)
 	out.started()
 	if err != nil {
-		return nil, r.fail(c, 0, err.Error(), r.startError(prog, &place, err))
+		return nil, r.fail(c, 0, err.Error(), r.startError(prog, &at, err))
 	}
 
-	var late error // why the runtime was not waited for
-	timer := time.NewTimer(limit - time.Since(began))
-	defer timer.Stop()
-	select {
-	case <-p.Done():
-	case <-ctx.Done():
-		late = ctx.Err()
-	case <-timer.C:
-		late = ErrDeadline
-	}
-	dead := true
-	if late != nil {
-		// ErrGone, if it has ended in this moment, is as good.
-		_ = p.SignalGroup(unix.SIGKILL)
-		timer.Reset(killGrace)
-		select {
-		case <-p.Done():
-		case <-timer.C:
-			dead = false
-		}
-	}
+	late, dead := await(ctx, p, limit-time.Since(began))
 	out.stop()
 
 	var status uint32
@@ -105,7 +85,7 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 			return answer, nil
 		}
 	}
-	said := place.logged()
+	said := at.logged()
 	switch {
 	case late == nil:
 		if said == "" {
@@ -120,6 +100,31 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 		return nil, r.fail(c, status, withWords(msg, said), ErrDeadline)
 	default:
 		return nil, r.gaveUp(c, began, late, status, said)
+	}
+}
+
+// await waits for the end of the runtime. If it does not come within limit, or
+// before the context's, the runtime is killed with all of its group, and late
+// says why; dead is false if it did not even end then.
+func await(ctx context.Context, p *reaper.Process, limit time.Duration) (late error, dead bool) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.Done():
+		return nil, true
+	case <-ctx.Done():
+		late = ctx.Err()
+	case <-timer.C:
+		late = ErrDeadline
+	}
+	// ErrGone, if it has ended in this moment, is as good.
+	_ = p.SignalGroup(unix.SIGKILL)
+	timer.Reset(killGrace)
+	select {
+	case <-p.Done():
+		return late, true
+	case <-timer.C:
+		return late, false
 	}
 }
 

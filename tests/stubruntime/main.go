@@ -218,6 +218,9 @@ func (f *fault) expand(last string) {
 
 // commit does what the fault says, up to how it ends.
 func (f *fault) commit(log string) error {
+	if f.Hang {
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	}
 	if f.Mark != "" {
 		if err := appendTo(f.Mark, ""); err != nil {
 			return err
@@ -268,7 +271,6 @@ func (f *fault) commit(log string) error {
 		}
 	}
 	if f.Hang {
-		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 		for {
 			time.Sleep(time.Hour)
 		}
