@@ -1,3 +1,9 @@
+// The runtime's watch over the cgroup's CPU limit would hold two descriptors
+// open in every shim and wake it up; containerd sets GOMAXPROCS itself.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 package main
 
 import (

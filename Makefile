@@ -1,0 +1,89 @@
+# Everything here runs as root on a Debian machine with Go; what else is needed
+# the targets install themselves.
+
+GO         ?= go
+PREFIX     ?= /usr/local
+FUZZTIME   ?= 30s
+
+MODULE     := github.com/holdfast-shim/holdfast
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION   := $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS    := -s -w -X $(MODULE)/version.Version=$(VERSION) -X $(MODULE)/version.Revision=$(REVISION)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+SHIM := bin/containerd-shim-holdfast-v2
+TOOL := bin/holdfast
+
+export HOLDFAST_SHIM := $(abspath $(SHIM))
+
+.PHONY: all build demo test race fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
+
+all: build
+
+build: $(SHIM) $(TOOL)
+
+# Go knows best what is out of date.
+$(SHIM): FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/shim
+$(TOOL): FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/holdfast
+
+# A real container through the shim, with the events it sent.
+demo:
+	@tests/install-missing runc:runc busybox:busybox-static
+	@$(MAKE) --no-print-directory build
+	@echo '$$ bin/holdfast run --events -- /bin/sh -c "echo hello from a container; exit 7"'
+	@bin/holdfast run --events -- /bin/sh -c 'echo hello from a container; exit 7'; \
+	status=$$?; echo "exit code $$status"; test $$status = 7
+
+setup:
+	@tests/install-missing runc:runc crun:crun busybox:busybox-static containerd:containerd ctr:containerd
+setup-race: setup
+	@tests/install-missing gcc:gcc
+
+test: setup build
+	$(GO) test -count=1 -timeout 20m ./...
+
+race: setup-race build
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+
+# Every fuzz target there is, each for FUZZTIME.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
+		done; \
+	done
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# Needs the vulnerability database, which is not on every machine's network.
+vuln:
+	$(GO) run $(GOVULNCHECK) ./...
+
+# The generators are Go modules, pinned in go.mod.
+proto:
+	$(GO) run ./proto/gen
+
+bench: build
+	@tests/install-missing runc:runc busybox:busybox-static containerd-shim-runc-v2:containerd
+	$(GO) run ./tests/bench $(BENCH)
+
+# The drop-in is a link: remove it and containerd finds its own shim again.
+install: build
+	install -D -m 755 $(SHIM) $(DESTDIR)$(PREFIX)/bin/containerd-shim-holdfast-v2
+	install -D -m 755 $(TOOL) $(DESTDIR)$(PREFIX)/bin/holdfast
+	ln -sf containerd-shim-holdfast-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-runc-v2
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-runc-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-holdfast-v2 $(DESTDIR)$(PREFIX)/bin/holdfast
+
+clean:
+	rm -rf bin
