@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -204,14 +203,22 @@ func (m *Mount) explain(err error, source string, o *options) error {
 	}
 	params := o.params()
 	if m.Type == "overlay" {
-		params = overlayParams(o.data)
+		ov := parseOverlay(o.data)
+		if why := ov.unreachable(); why != nil {
+			return fmt.Errorf("%w (%v)", err, why)
+		}
+		if !appendsLayers() {
+			return err
+		}
+		params = ov.params()
 	}
 	c, why := newContext(m.Type, source, o.flags, params)
 	if why == nil {
 		c.close()
 		return err
 	}
-	if errors.Is(why, os.ErrPermission) || errors.Is(why, unix.ENOSYS) || errors.Is(why, unix.E2BIG) {
+	// A context can be refused, or refuse, what mount(2) does not.
+	if errors.Is(why, unix.EPERM) || errors.Is(why, unix.ENOSYS) || errors.Is(why, unix.E2BIG) {
 		return err
 	}
 	return fmt.Errorf("%w (%v)", err, why)

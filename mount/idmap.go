@@ -44,7 +44,6 @@ func (m *Mount) overScaffold(dir *rootDir, o *options, userns int) (mnt int, err
 		return -1, err
 	}
 	defer func() {
-		// All of it at once, the overlay on top too: mnt is a clone.
 		if uerr := dir.unmountTop(m.Target); uerr != nil && err == nil {
 			unix.Close(mnt)
 			err = uerr
@@ -81,16 +80,23 @@ func (m *Mount) overScaffold(dir *rootDir, o *options, userns int) (mnt int, err
 		return -1, err
 	}
 
-	top, err := dir.open(m.Target)
+	mnt, err = m.cloneTop(dir)
+	if uerr := dir.unmountTop(m.Target); uerr != nil && err == nil {
+		unix.Close(mnt)
+		err = uerr
+	}
+	return mnt, err
+}
+
+// cloneTop returns a detached clone of the mount that is topmost at the target.
+func (m *Mount) cloneTop(dir *rootDir) (int, error) {
+	fd, err := dir.open(m.Target)
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(top)
-	mnt, err = unix.OpenTree(top, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
-	if err != nil {
-		return -1, call("open_tree", err)
-	}
-	return mnt, nil
+	defer unix.Close(fd)
+	mnt, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	return mnt, call("open_tree", err)
 }
 
 // scaffoldLayer mounts the directory at path, ids mapped, on a new directory in

@@ -131,11 +131,6 @@ func (ov *overlay) params() []param {
 	return ps
 }
 
-func overlayParams(data []string) []param {
-	ov := parseOverlay(data)
-	return ov.params()
-}
-
 // createOverlay mounts an overlay by the shortest way its options allow.
 func (m *Mount) createOverlay(dir *rootDir, o *options) (attached bool, err error) {
 	if o.idmapped() {
@@ -220,7 +215,10 @@ func (m *Mount) createByShortNames(dir *rootDir, o *options, ov overlay) (attach
 			return call("mount", unix.Mount(m.Source, path, m.Type, o.flags, data))
 		})
 	})
-	return err == nil, err
+	if err != nil {
+		return false, m.explain(err, m.Source, o)
+	}
+	return true, nil
 }
 
 // relative names the lower layers relative to the deepest directory that holds
@@ -269,6 +267,14 @@ func (ov *overlay) numbered(fds *fdNames) (short overlay, err error) {
 		}
 	}
 	return short, nil
+}
+
+// unreachable names a directory of the overlay that cannot be opened.
+func (ov *overlay) unreachable() error {
+	var fds fdNames
+	defer fds.close()
+	_, err := ov.numbered(&fds)
+	return err
 }
 
 // fdNames gives directories short names: their descriptors' numbers, good as names
