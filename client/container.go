@@ -50,7 +50,7 @@ const undoPatience = 5 * time.Second
 // container, the way containerd does. When it fails it has undone all of that.
 // The container must be ended by Delete, or by Cleanup if its shim is lost.
 func (l *Launcher) Create(ctx context.Context, o CreateOptions) (_ *Container, err error) {
-	b, err := NewBundle(l.State, l.Root, l.Namespace, o.ID, o.Config)
+	b, err := l.NewBundle(o.ID, o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +168,11 @@ func (c *Container) Exec(ctx context.Context, execID string, spec *SpecProcess, 
 
 // processTypeURL is what containerd's typeurl calls the JSON of an OCI process.
 const processTypeURL = "types.containerd.io/opencontainers/runtime-spec/1/Process"
+
+// ExecProcess takes up an exec that an earlier life of the daemon made; io may be nil.
+func (c *Container) ExecProcess(execID string, io *IO) *Process {
+	return &Process{ContainerID: c.ContainerID, ExecID: execID, IO: io, shim: c.Shim}
+}
 
 // Delete ends the container's story as containerd does: the task is deleted, the
 // output copied to its end, the shim asked to shut down (which it does when it

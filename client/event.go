@@ -30,6 +30,7 @@ const (
 // most of those have, zero where the message lacks it.
 type Event struct {
 	Arrived     time.Time // by our clock
+	Life        int       // which life of the listener it came to: 1, 2, …
 	Time        time.Time // by the shim's envelope
 	Namespace   string
 	Topic       string

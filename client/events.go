@@ -24,6 +24,7 @@ type Events struct {
 
 	mu      sync.Mutex // guards what is below
 	server  *ttrpc.Server
+	life    int           // how often listening was started
 	served  chan struct{} // closed when the server's accept loop has ended
 	kept    []Event
 	changed chan struct{} // closed and replaced when kept grows
@@ -83,6 +84,7 @@ func (e *Events) Start() error {
 	events.RegisterForwarder(srv, forwarder{e})
 	served := make(chan struct{})
 	e.server, e.served = srv, served
+	e.life++
 	go func() {
 		defer close(served)
 		srv.Serve(context.Background(), l)
@@ -94,8 +96,11 @@ func (e *Events) Start() error {
 const stopPatience = 10 * time.Second
 
 // Stop ends listening as an orderly daemon does: requests that have come are
-// answered, then connections are closed and the socket's file is removed. It
+// carried out, then connections are closed and the socket's file is removed. It
 // may be called when not listening.
+//
+// As with a real daemon, the answer to the last request may not get out, and the
+// shim then sends that event once more to the next life.
 func (e *Events) Stop() error {
 	srv, served := e.takeServer()
 	if srv == nil {
@@ -161,6 +166,7 @@ func (f forwarder) Forward(ctx context.Context, r *events.ForwardRequest) (*wkt.
 func (e *Events) keep(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	ev.Life = e.life
 	e.kept = append(e.kept, ev)
 	close(e.changed)
 	e.changed = make(chan struct{})

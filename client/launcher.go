@@ -49,6 +49,11 @@ type Launcher struct {
 	Log io.Writer
 }
 
+// NewBundle makes a bundle where the launcher's fields say.
+func (l *Launcher) NewBundle(id string, config []byte) (*Bundle, error) {
+	return NewBundle(l.State, l.Root, l.Namespace, id, config)
+}
+
 // Start runs `start` in the bundle and connects to the shim that answers, which
 // for a container of a group may be one that runs already. Options may be nil.
 //

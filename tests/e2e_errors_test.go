@@ -40,7 +40,9 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 		_, err = api.CloseIO(ctx, &task.CloseIORequest{Id: who.id, ExecId: who.exec, Stdin: true})
 		d.WantCode("close io of no "+who.name, err, codes.NotFound)
 	}
-	_, err := api.Exec(ctx, &task.ExecProcessRequest{Id: "nobody", ExecId: "x"})
+	_, err := api.Exec(ctx, &task.ExecProcessRequest{
+		Id: "nobody", ExecId: "x", Spec: &wkt.Any{Value: []byte(`{"args":["true"],"cwd":"/"}`)},
+	})
 	d.WantCode("exec in no container", err, codes.NotFound)
 	_, err = api.Pids(ctx, &task.PidsRequest{Id: "nobody"})
 	d.WantCode("pids of no container", err, codes.NotFound)
@@ -50,7 +52,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	d.WantCode("resume of no container", err, codes.NotFound)
 	_, err = api.Stats(ctx, &task.StatsRequest{Id: "nobody"})
 	d.WantCode("stats of no container", err, codes.NotFound)
-	_, err = api.Update(ctx, &task.UpdateTaskRequest{Id: "nobody"})
+	_, err = api.Update(ctx, &task.UpdateTaskRequest{Id: "nobody", Resources: &wkt.Any{Value: []byte("{}")}})
 	d.WantCode("update of no container", err, codes.NotFound)
 	_, err = api.Checkpoint(ctx, &task.CheckpointTaskRequest{Id: "nobody"})
 	d.WantCode("checkpoint of no container", err, codes.NotFound)

@@ -25,3 +25,7 @@ func execRaw(d *harness.Daemon, c *harness.Container, id, url string, spec []byt
 	})
 	return err
 }
+
+func deleteOf(c *harness.Container) *task.DeleteRequest {
+	return &task.DeleteRequest{Id: c.ContainerID}
+}

@@ -201,6 +201,9 @@ func (c *Container) Cleanup() *task.DeleteResponse {
 	if err != nil {
 		c.d.t.Fatal(err)
 	}
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	c.d.cleaned[c.ContainerID] = true
 	return r
 }
 
@@ -284,6 +287,10 @@ func (c *Container) ExecOutput(execID string, args ...string) (uint32, string) {
 	e.Delete()
 	return status, e.Out.String() + e.Err.String()
 }
+
+// Again takes the exec up after the daemon was away: its shim is the same, the
+// connection is another.
+func (e *Exec) Again(c *Container) { e.Process = c.Container.ExecProcess(e.ExecID, e.IO) }
 
 // Start runs the process and returns its pid.
 func (e *Exec) Start() int {

@@ -33,6 +33,7 @@ type Daemon struct {
 
 	mu         sync.Mutex // guards what is below
 	containers []*Container
+	cleaned    map[string]bool // containers whose shim was lost, by id
 	sockets    map[string]bool // paths of the sockets that shims may have made
 	count      int
 }
@@ -78,7 +79,7 @@ func New(t testing.TB, options ...Option) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{Dir: dir, ShimLog: &Output{}, t: t, sockets: make(map[string]bool)}
+	d := &Daemon{Dir: dir, ShimLog: &Output{}, t: t, cleaned: make(map[string]bool), sockets: make(map[string]bool)}
 	d.Launcher = &client.Launcher{
 		Dialect:       defaultDialect(t),
 		Shim:          run.shim,
@@ -205,7 +206,7 @@ func (d *Daemon) end() {
 		if err := d.Events.Stop(); err != nil {
 			t.Error(err)
 		}
-		for _, problem := range disorder(d.Events.All()) {
+		for _, problem := range disorder(onceEach(d.Events.All()), d.cleaned) {
 			t.Errorf("events: %s", problem)
 		}
 	}

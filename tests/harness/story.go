@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -17,12 +18,33 @@ import (
 // "exec-started x", "exit x 0".
 func (d *Daemon) Story(id string) []string {
 	var story []string
-	for _, e := range d.Events.All() {
+	for _, e := range onceEach(d.Events.All()) {
 		if e.ContainerID == id {
 			story = append(story, line(e))
 		}
 	}
 	return story
+}
+
+// onceEach leaves out an event that an earlier life of the daemon had already:
+// when a daemon goes away its last answer may be lost, and a shim that lost it
+// can only send the event again.
+func onceEach(all []client.Event) []client.Event {
+	type key struct {
+		time                   time.Time
+		topic, container, exec string
+	}
+	first := make(map[key]int)
+	var once []client.Event
+	for _, e := range all {
+		k := key{e.Time, e.Topic, e.ContainerID, e.ExecID}
+		if life, seen := first[k]; seen && life < e.Life {
+			continue
+		}
+		first[k] = e.Life
+		once = append(once, e)
+	}
+	return once
 }
 
 func line(e client.Event) string {
@@ -41,12 +63,8 @@ func line(e client.Event) string {
 // not its matter.
 func (d *Daemon) WantStory(c *Container, want ...string) {
 	d.t.Helper()
-	n := 0
-	_, err := d.Events.Wait(d.Ctx(), func(e client.Event) bool {
-		if e.ContainerID == c.ContainerID {
-			n++
-		}
-		return n >= len(want)
+	_, err := d.Events.Wait(d.Ctx(), func(client.Event) bool {
+		return len(d.Story(c.ContainerID)) >= len(want)
 	})
 	got := d.Story(c.ContainerID)
 	if !slices.Equal(got, want) {
@@ -89,8 +107,9 @@ func isNotFound(err error) bool { return client.Code(err) == codes.NotFound }
 // process create, start, exit, delete come in that order, exit and delete once;
 // for a container every exit of an exec comes before init's; and nothing comes
 // after its delete. Events of a container that was made again under its old id
-// start anew with create.
-func disorder(events []client.Event) []string {
+// start anew with create; cleaned are those whose shim was lost and whose last
+// events a daemon makes up itself.
+func disorder(events []client.Event, cleaned map[string]bool) []string {
 	type process struct{ added, started, exited, deleted int }
 	type container struct {
 		init  process
@@ -104,7 +123,7 @@ func disorder(events []client.Event) []string {
 		}
 		c := all[e.ContainerID]
 		if e.Topic == client.TopicCreate {
-			if c != nil && c.init.deleted == 0 {
+			if c != nil && c.init.deleted == 0 && !cleaned[e.ContainerID] {
 				bad("of a container that is there")
 			}
 			all[e.ContainerID] = &container{init: process{added: 1}, execs: make(map[string]*process)}
