@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,13 +77,10 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (*reaper.Process,
 	} else {
 		io.Stdin, io.Stdout, io.Stderr = l.Streams.Child()
 	}
-	// A file that an earlier life of the bundle left would name a stranger.
-	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove an old pid file: %w", err)
-	}
 	claim := l.Reaper.Claim()
 	defer claim.End()
 	if err := call(io); err != nil {
+		l.abandon(claim, pidFile)
 		return nil, err
 	}
 	pid, err := runc.ReadPidFile(pidFile)
@@ -100,6 +96,19 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (*reaper.Process,
 		return nil, err
 	}
 	return child, nil
+}
+
+// abandon ends a process that a runtime had made before it failed or was
+// killed. It is in a session of its own, where killing the runtime's group
+// does not reach it.
+func (l *Launch) abandon(claim *reaper.Claim, pidFile string) {
+	pid, err := runc.ReadPidFile(pidFile)
+	if err != nil {
+		return
+	}
+	if child, err := claim.Adopt(pid, nil); err == nil {
+		_ = child.Signal(unix.SIGKILL)
+	}
 }
 
 // WithTerminal returns the OCI Process in spec with its terminal set to what
