@@ -48,8 +48,6 @@ const (
 // working directory, which is the working directory itself when containerd
 // calls. It may be gone.
 func Delete(ctx context.Context, c *Call) error {
-	// A Stderr that nobody reads must not end the work in its middle.
-	failPipes()
 	d := deletion{Call: c, dir: bundleOf(c.Flags)}
 	d.run(ctx)
 
@@ -57,7 +55,7 @@ func Delete(ctx context.Context, c *Call) error {
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	if _, err := c.Stdout.Write(out); err != nil {
+	if err := put(c.Stdout, out); err != nil {
 		return fmt.Errorf("delete: answer: %w", err)
 	}
 	return nil
@@ -92,7 +90,8 @@ type deletion struct {
 // complain reports what could not be done, in one line.
 func (d *deletion) complain(err error) {
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	fmt.Fprintf(d.Stderr, "delete %s: %s\n", d.Flags.ID, text)
+	// That nobody listens is no reason to stop.
+	_ = put(d.Stderr, []byte("delete "+d.Flags.ID+": "+text+"\n"))
 }
 
 // run does the work. The order matters: nothing of the container may run when

@@ -50,7 +50,7 @@ func Info(ctx context.Context, c *Call) error {
 	if err != nil {
 		return fmt.Errorf("info: %w", err)
 	}
-	if _, err := c.Stdout.Write(out); err != nil {
+	if err := put(c.Stdout, out); err != nil {
 		return fmt.Errorf("info: answer: %w", err)
 	}
 	return nil

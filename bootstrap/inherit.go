@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -37,18 +38,21 @@ func becomeLikeShim(r request, env environ) error {
 // this process starts. What whoever started us forgot to close would otherwise
 // live as long as the shim, and be seen by containers.
 func closeOnExec() error {
-	err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}
 	// ENOSYS before Linux 5.9, EINVAL for the flag before 5.11.
+	return closeEachOnExec()
+}
+
+func closeEachOnExec() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return fmt.Errorf("keep descriptors from the shim: %w", err)
 	}
 	for _, e := range entries {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd) // EBADF: it was the listing's own
+			unix.CloseOnExec(fd) // the listing's own is closed by now, which does no harm
 		}
 	}
 	return nil

@@ -7,10 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
@@ -88,19 +85,11 @@ func launch(c *Call, r request, env environ, dir string, s *socket) error {
 	if err != nil {
 		return err
 	}
-	failPipes()
 	if err := tell(c.Stdout, dir, s.path, r.dialect, r.dialect.version()); err != nil {
 		killAndReap(pid)
 		return err
 	}
 	return nil
-}
-
-// failPipes makes a write to a standard stream that nobody reads any more fail,
-// where Go would end the process and leave its work half done. Ignoring the
-// signal would do so too, but programs that we start would inherit that.
-func failPipes() {
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 }
 
 // servingArgs is the command line of the serving shim.
@@ -157,7 +146,7 @@ func tell(stdout io.Writer, dir, path string, d dialect, version int) error {
 	if err := bundle.WriteAddress(dir, address); err != nil {
 		return err
 	}
-	if _, err := stdout.Write(out); err != nil {
+	if err := put(stdout, out); err != nil {
 		os.Remove(filepath.Join(dir, bundle.AddressFile))
 		return fmt.Errorf("answer: %w", err)
 	}
