@@ -38,6 +38,7 @@ type container struct {
 	log     *log.Logger
 	owner   stdio.Owner // of the pipes
 	private bool        // has a pid namespace of its own: the kernel ends the others with init
+	over    func()      // called when init's end was told; must not block or take a lock
 
 	init *process.Process // set when made; its state is guarded
 
@@ -97,6 +98,7 @@ func (c *container) settle(p *process.Process) {
 	exit := p.Exit()
 	if p.Init {
 		c.record(exit)
+		c.over()
 	}
 	c.events.Publish("/tasks/exit", &events.TaskExit{
 		ContainerId: c.id,

@@ -35,6 +35,7 @@ func bare(t *testing.T, own bool) (*container, *story) {
 		events:  told,
 		log:     log.Discard(),
 		private: own,
+		over:    func() {},
 		init:    process.New("c", true, stdio.Paths{}),
 		execs:   make(map[string]*exec),
 		streams: make(map[*stdio.Streams]struct{}),

@@ -91,6 +91,7 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 		},
 		events:  s.Events,
 		log:     s.Log.With(log.String("container", r.Id)),
+		over:    s.lookQuiet,
 		owner:   stdio.Owner{UID: int(opts.IoUid), GID: int(opts.IoGid)},
 		init:    process.New(r.Id, true, paths),
 		execs:   make(map[string]*exec),

@@ -141,6 +141,11 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	if err := c.init.To(process.Deleted); err != nil {
 		return nil, fmt.Errorf("delete container %q: %w", c.id, err)
 	}
+	for _, e := range c.execs {
+		if e.State() == process.Added {
+			_ = e.To(process.Deleted) // wakes who waits for an end that cannot come
+		}
+	}
 	c.deleted = answerDelete(c.init)
 	c.events.Publish("/tasks/delete", &events.TaskDelete{
 		ContainerId: c.id,

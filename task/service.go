@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -38,6 +39,9 @@ type Service struct {
 	containers map[string]*container
 	answers    map[string]*task.DeleteResponse // of containers whose client gave up on Delete, by id
 	closing    bool                            // no container is taken any more
+
+	retiring atomic.Bool   // Retire was called
+	look     chan struct{} // holds a token when somebody's init has ended since Retire
 }
 
 var _ task.Service = (*Service)(nil)
@@ -47,7 +51,7 @@ func New(c Config) *Service {
 	if c.Drain == 0 {
 		c.Drain = 10 * time.Second
 	}
-	return &Service{Config: c, containers: make(map[string]*container), answers: make(map[string]*task.DeleteResponse)}
+	return &Service{Config: c, containers: make(map[string]*container), answers: make(map[string]*task.DeleteResponse), look: make(chan struct{}, 1)}
 }
 
 // Containers is the number of containers that were not deleted.
@@ -109,6 +113,49 @@ func (s *Service) Shutdown(_ context.Context, r *task.ShutdownRequest) (*wkt.Emp
 	return &wkt.Empty{}, nil
 }
 
+// Retire returns when no container has a living init any more, and none is
+// taken from the call on: the way a signal ends a shim, which must not leave
+// running containers alone.
+func (s *Service) Retire() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.retiring.Store(true)
+	for !s.quiet() {
+		<-s.look
+	}
+}
+
+// lookQuiet tells Retire to look again. It is called with a container's lock
+// held, so it only leaves a note.
+func (s *Service) lookQuiet() {
+	if !s.retiring.Load() {
+		return
+	}
+	select {
+	case s.look <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Service) quiet() bool {
+	s.mu.Lock()
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.mu.Lock()
+		state := c.init.State()
+		c.mu.Unlock()
+		if state < process.Stopped {
+			return false
+		}
+	}
+	return true
+}
+
 // reserve takes the id for a container that is being made.
 func (s *Service) reserve(c *container) error {
 	s.mu.Lock()
@@ -126,10 +173,11 @@ func (s *Service) reserve(c *container) error {
 
 func (s *Service) forget(c *container) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.containers[c.id] == c {
 		delete(s.containers, c.id)
 	}
+	s.mu.Unlock()
+	s.lookQuiet() // it may have been one that failed to be made
 }
 
 // keepAnswer keeps what Delete would have answered a client that gave up.

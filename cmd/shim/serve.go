@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containerd/ttrpc"
@@ -89,7 +90,7 @@ func serve(flags bootstrap.Flags) error {
 	go func() { failed <- server.Serve(ctx, listener) }()
 
 	logger.Info("serving", log.String("id", flags.ID), log.Int("pid", os.Getpid()), log.String("version", version.Version))
-	err = await(ended, failed, logger)
+	err = await(service, ended, failed, logger)
 	logger.Info("ending", log.Int("containers", service.Containers()))
 
 	// The socket goes first: whoever wants a shim from now on gets another.
@@ -105,16 +106,21 @@ func serve(flags bootstrap.Flags) error {
 	return err
 }
 
-// await returns when the shim is to end: because it was shut down, by a signal
-// or because it can serve no longer.
-func await(ended <-chan struct{}, failed <-chan error, logger *log.Logger) error {
+// await returns when the shim is to end: because it was shut down, because it
+// can serve no longer, or by a signal, which waits until no container runs: a
+// shim that ends before leaves a container that nobody reaps or reports.
+func await(service *tasks.Service, ended <-chan struct{}, failed <-chan error, logger *log.Logger) error {
 	// Caught, not ignored: what is ignored stays so in every program that the
 	// shim starts, down to the container's.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGPIPE)
+	retired := make(chan struct{})
+	var retire sync.Once
 	for {
 		select {
 		case <-ended:
+			return nil
+		case <-retired:
 			return nil
 		case err := <-failed:
 			return fmt.Errorf("serve: %w", err)
@@ -124,8 +130,13 @@ func await(ended <-chan struct{}, failed <-chan error, logger *log.Logger) error
 				dumpStacks(logger)
 			case unix.SIGPIPE:
 			default:
-				logger.Info("asked to end", log.String("signal", sig.String()))
-				return nil
+				retire.Do(func() {
+					logger.Info("asked to end", log.String("signal", sig.String()), log.Int("containers", service.Containers()))
+					go func() {
+						service.Retire()
+						close(retired)
+					}()
+				})
 			}
 		}
 	}
