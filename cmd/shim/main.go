@@ -43,6 +43,9 @@ func run() error {
 	}
 	switch flags.Face {
 	case bootstrap.FaceStart:
+		if _, err := readSettings(os.Getenv); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
 		return bootstrap.Start(call)
 	case bootstrap.FaceDelete:
 		return bootstrap.Delete(context.Background(), call)

@@ -9,11 +9,11 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/containerd/ttrpc"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bootstrap"
@@ -22,7 +22,6 @@ import (
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/reaper"
-	"github.com/holdfast-shim/holdfast/runc"
 	tasks "github.com/holdfast-shim/holdfast/task"
 	"github.com/holdfast-shim/holdfast/version"
 )
@@ -48,18 +47,11 @@ func serve(flags bootstrap.Flags) error {
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("keep inherited descriptors to this process: %w", err)
 	}
-	logger, err := openLog(flags.Debug)
+	set, err := readSettings(os.Getenv)
 	if err != nil {
 		return err
 	}
-	deadlines, err := runc.DeadlinesFromEnv(os.Getenv)
-	if err != nil {
-		return err
-	}
-	drain, err := durationFromEnv("HOLDFAST_DRAIN_TIMEOUT")
-	if err != nil {
-		return err
-	}
+	logger := openLog(set.level, flags.Debug)
 	children, err := reaper.New()
 	if err != nil {
 		return err
@@ -75,8 +67,8 @@ func serve(flags bootstrap.Flags) error {
 		Reaper:    children,
 		Events:    queue,
 		Log:       logger,
-		Deadlines: deadlines,
-		Drain:     drain,
+		Deadlines: set.deadlines,
+		Drain:     set.drain,
 		Shutdown:  func() { close(ended) },
 	})
 	server, err := ttrpc.NewServer()
@@ -145,22 +137,16 @@ func await(service *tasks.Service, ended <-chan struct{}, failed <-chan error, l
 // openLog opens the fifo `log` of the bundle, the working directory, and makes
 // it stderr too, for what the Go runtime has to say in its last moment. Without
 // one there is no log.
-func openLog(debug bool) (*log.Logger, error) {
-	level := 0
-	if debug {
-		level = -4
-	} else if value := os.Getenv(bootstrap.LogLevelEnv); value != "" {
-		var err error
-		if level, err = strconv.Atoi(value); err != nil {
-			return nil, fmt.Errorf("%s=%q: want a number, as -4 for debug", bootstrap.LogLevelEnv, value)
-		}
-	}
+func openLog(level zapcore.Level, debug bool) *log.Logger {
 	fifo, err := log.OpenFifo(bundle.LogFifo)
 	if err != nil {
-		return log.Discard(), nil
+		return log.Discard()
 	}
 	_ = unix.Dup3(fifo.Fd(), unix.Stderr, 0)
-	return log.New(fifo, log.Level(level)), nil
+	if debug {
+		level = zapcore.DebugLevel
+	}
+	return log.New(fifo, level)
 }
 
 func sender(flags bootstrap.Flags, children *reaper.Reaper) events.Sender {
@@ -168,18 +154,6 @@ func sender(flags bootstrap.Flags, children *reaper.Reaper) events.Sender {
 		return events.NewForward(address)
 	}
 	return &events.Binary{Path: flags.PublishBinary, Address: flags.Address, Reaper: children}
-}
-
-func durationFromEnv(name string) (time.Duration, error) {
-	value := os.Getenv(name)
-	if value == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(value)
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s=%q: want a duration above zero, as 10s", name, value)
-	}
-	return d, nil
 }
 
 func dumpStacks(logger *log.Logger) {

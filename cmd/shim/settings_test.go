@@ -1,0 +1,44 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+)
+
+func env(kv ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(kv); i += 2 {
+			if kv[i] == name {
+				return kv[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestSettingsOfTheEnvironment(t *testing.T) {
+	s, err := readSettings(env("HOLDFAST_DRAIN_TIMEOUT", "3s", "HOLDFAST_LOG_LEVEL", "-4", "HOLDFAST_RUNC_TIMEOUT_KILL", "7s"))
+	if err != nil || s.drain != 3*time.Second || s.level != zapcore.DebugLevel || s.deadlines.Kill != 7*time.Second {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	if s, err = readSettings(env()); err != nil || s.drain != 0 || s.level != zapcore.InfoLevel {
+		t.Errorf("of nothing: %+v, %v", s, err)
+	}
+}
+
+func TestBadSettingIsNamed(t *testing.T) {
+	for name, values := range map[string][]string{
+		"HOLDFAST_DRAIN_TIMEOUT": {"soon", "-1s", "0s"},
+		"HOLDFAST_LOG_LEVEL":     {"debug"},
+		"HOLDFAST_RUNC_TIMEOUT":  {"x", "0"},
+	} {
+		for _, value := range values {
+			if _, err := readSettings(env(name, value)); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
+	}
+}
