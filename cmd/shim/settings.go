@@ -5,10 +5,11 @@ import (
 	"strconv"
 	"time"
 
+	"go.uber.org/zap/zapcore"
+
 	"github.com/holdfast-shim/holdfast/bootstrap"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/runc"
-	"go.uber.org/zap/zapcore"
 )
 
 // settings is what the environment may change of a shim. Start reads them too,
