@@ -23,19 +23,22 @@ func (g *Group) Kill() error {
 	if err != nil {
 		return fmt.Errorf("kill cgroup: %w", err)
 	}
-	if err := g.kill(p); err != nil {
+	// In hybrid mode version 2 may have the same group. There it is killed in one write
+	// from Linux 5.14 on; where that fails there is the loop.
+	if u, ok := g.with(""); ok && u.Path == p.Path && u.killAtOnce() && u.Dir == p.Dir {
+		return nil
+	}
+	if err := p.killEach(); err != nil {
 		return fmt.Errorf("kill cgroup %s: %w", p.Path, err)
 	}
 	return nil
 }
 
-func (g *Group) kill(p Place) error {
-	// In hybrid mode version 2 may have the same group. There it is killed in one write
-	// from Linux 5.14 on; where that fails there is the loop.
-	if u, ok := g.with(""); ok && u.Path == p.Path && writeFile(u.Dir+"/cgroup.kill", "1") == nil && u.Dir == p.Dir {
-		return nil
-	}
-	return p.killEach()
+// killAtOnce kills a version 2 group, if it is the container's alone and the kernel
+// can.
+func (p *Place) killAtOnce() bool {
+	me, err := memberships(self)
+	return err == nil && alone(*p, me) == nil && writeFile(p.Dir+"/cgroup.kill", "1") == nil
 }
 
 // killEach signals one process after the other until it sees none that it has not

@@ -381,19 +381,19 @@ func TestKillReachesAPausedGroup(t *testing.T) {
 	})
 }
 
-func TestKillNeverTouchesAGroupThatHoldsThisProcess(t *testing.T) {
-	path := newGroup(t)
-	other := start(t, path, "sleep 1000")
+// comeBack puts this process back where it was when the test ends.
+func comeBack(t *testing.T) {
+	t.Helper()
 	before, err := memberships(self)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Join(path, os.Getpid()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
+	t.Cleanup(func() {
+		hs, err := hierarchies()
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, m := range before {
-			hs, _ := hierarchies()
 			p, err := place(hs, m)
 			if err == nil {
 				err = writeFile(p.Dir+"/cgroup.procs", strconv.Itoa(os.Getpid()))
@@ -402,7 +402,16 @@ func TestKillNeverTouchesAGroupThatHoldsThisProcess(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}()
+	})
+}
+
+func TestKillNeverTouchesAGroupThatHoldsThisProcess(t *testing.T) {
+	path := newGroup(t)
+	other := start(t, path, "sleep 1000")
+	comeBack(t)
+	if err := Join(path, os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
 	g := of(t, other.Process.Pid)
 	views(t, g, func(t *testing.T, g *Group) {
 		if err := g.Kill(); !errors.Is(err, ErrNotOwn) {
@@ -418,6 +427,24 @@ func TestKillNeverTouchesAGroupThatHoldsThisProcess(t *testing.T) {
 	if err := other.Process.Signal(unix.Signal(0)); err != nil {
 		t.Errorf("the other process: %v", err)
 	}
+}
+
+func TestKillOfAHybridGroupSparesThisProcessInVersion2(t *testing.T) {
+	path := newGroup(t)
+	cmd := start(t, path, "sleep 1000")
+	g := of(t, cmd.Process.Pid)
+	u, ok := g.with("")
+	if !ok || g.Unified() {
+		t.Skip("this machine is not hybrid")
+	}
+	comeBack(t)
+	if err := writeFile(u.Dir+"/cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	dies(t, cmd)
 }
 
 func TestKillRefusesTheRootGroup(t *testing.T) {
