@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+
+	"github.com/holdfast-shim/holdfast/client"
+	"github.com/holdfast-shim/holdfast/proto/task"
+)
+
+// In one life the quick calls are made more than once: one of a kind says more
+// of what else the machine did in that moment than of the call.
+const (
+	callsInLife = 10
+	execsInLife = 2
+)
+
+// latency takes containers through their lives, step by step, and beside them
+// one that the runtime makes without any shim.
+func (b *bench) latency() error {
+	spec, err := execSpec("true")
+	if err != nil {
+		return err
+	}
+	for range b.effort.Rounds {
+		if err := b.each(func(d *daemon) error {
+			ctx, cancel := b.stepCtx()
+			defer cancel()
+			if err := b.life(ctx, d, spec); err != nil {
+				return fmt.Errorf("a life: %w", err)
+			}
+			if err := b.shortLife(ctx, d); err != nil {
+				return fmt.Errorf("a short life: %w", err)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		ctx, cancel := b.stepCtx()
+		err := b.raw(ctx)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("raw runc: %w", err)
+		}
+	}
+	b.subtractRaw()
+	return nil
+}
+
+// life times each step.
+func (b *bench) life(ctx context.Context, d *daemon, spec []byte) error {
+	c, took, err := d.launch(ctx, "sleep", "3600")
+	if err != nil {
+		return err
+	}
+	b.addTime("latency.launch", d, took)
+	if took, err = c.create(ctx, io.Discard); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	b.addTime("latency.create", d, took)
+	if took, err = c.start(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	b.addTime("latency.start", d, took)
+	if err := b.calls(ctx, c); err != nil {
+		return err
+	}
+	for i := range execsInLife {
+		if took, err = c.exec(ctx, fmt.Sprintf("e%d", i), spec); err != nil {
+			return fmt.Errorf("exec: %w", err)
+		}
+		b.addTime("latency.exec", d, took)
+	}
+	call, event, err := c.kill(ctx)
+	if err != nil {
+		return fmt.Errorf("kill: %w", err)
+	}
+	b.addTime("latency.kill", d, call)
+	b.addTime("latency.killed", d, event)
+	if took, err = c.delete(ctx); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	b.addTime("latency.delete", d, took)
+	if took, err = c.shutdown(ctx); err != nil {
+		return fmt.Errorf("shutdown: %w", err)
+	}
+	b.addTime("latency.shutdown", d, took)
+	return c.finish(ctx)
+}
+
+// calls are those that change nothing. A pid namespace's init does not see a
+// signal that it has no handler for, so that killing it is one of them.
+func (b *bench) calls(ctx context.Context, c *container) error {
+	quick := []struct {
+		key  string
+		call func() error
+	}{
+		{"latency.state", func() error {
+			_, err := c.shim.Task.State(ctx, &task.StateRequest{Id: c.id})
+			return err
+		}},
+		{"latency.pids", func() error {
+			_, err := c.shim.Task.Pids(ctx, &task.PidsRequest{Id: c.id})
+			return err
+		}},
+		{"latency.stats", func() error {
+			_, err := c.shim.Task.Stats(ctx, &task.StatsRequest{Id: c.id})
+			return err
+		}},
+		{"latency.kill", func() error { return c.signal(ctx, unix.SIGUSR1) }},
+	}
+	for range callsInLife {
+		for _, q := range quick {
+			took, err := timed(q.call)
+			if client.Code(err) == codes.Unimplemented {
+				continue // its row stays empty, which -check fails at
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", q.key, err)
+			}
+			b.addTime(q.key, c.d, took)
+		}
+	}
+	return nil
+}
+
+// shortLife times a container that ends at once, from the bundle's making until
+// nothing is left of it.
+func (b *bench) shortLife(ctx context.Context, d *daemon) error {
+	took, err := timed(func() error {
+		c, err := d.run(ctx, io.Discard, "true")
+		if err != nil {
+			return err
+		}
+		if _, err := d.exited(ctx, c.id, ""); err != nil {
+			return err
+		}
+		if _, err := c.delete(ctx); err != nil {
+			return err
+		}
+		if _, err := c.shutdown(ctx); err != nil {
+			return err
+		}
+		return c.finish(ctx)
+	})
+	if err == nil {
+		b.addTime("latency.life", d, took)
+	}
+	return err
+}
