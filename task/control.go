@@ -288,8 +288,20 @@ func (s *Service) Stats(_ context.Context, r *task.StatsRequest) (*task.StatsRes
 	if err != nil {
 		return nil, err
 	}
+	group := c.group
 	c.mu.Unlock()
-	return nil, status.Errorf(codes.Unimplemented, "stats of container %q: not supported", r.Id)
+	if group == nil {
+		return nil, status.Errorf(codes.NotFound, "stats of container %q: its cgroup was not found", r.Id)
+	}
+	stats, err := group.Stats()
+	if err != nil {
+		return nil, answer(fmt.Errorf("stats of container %q: %w", r.Id, err))
+	}
+	packed, err := proto.Pack(stats)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &task.StatsResponse{Stats: packed}, nil
 }
 
 // empty is the answer of a method that has nothing to say.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/mount"
 	"github.com/holdfast-shim/holdfast/process"
@@ -34,6 +35,7 @@ var answers = [...]struct {
 	{runc.ErrInvalid, codes.InvalidArgument},
 	{runc.ErrNoRuntime, codes.NotFound},
 	{stdio.ErrInvalid, codes.InvalidArgument},
+	{cgroup.ErrGone, codes.NotFound},
 	{mount.ErrOption, codes.InvalidArgument},
 	{mount.ErrUnsupported, codes.Unimplemented},
 	{bundle.ErrInvalidID, codes.InvalidArgument},
