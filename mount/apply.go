@@ -88,12 +88,8 @@ func (m *Mount) create(dir *rootDir, o *options) (attached bool, err error) {
 	if m.Type == "overlay" {
 		return m.createOverlay(dir, o)
 	}
-	if o.idmapped() {
-		// A filesystem that is mounted here has no other mount whose ids could differ.
-		return false, fmt.Errorf("options uidmap and gidmap with type %q: %w", m.Type, ErrUnsupported)
-	}
 	data := o.joined()
-	if fits(data) != nil {
+	if o.idmapped() || fits(data) != nil {
 		return m.createByContext(dir, source, o, o.params())
 	}
 	return m.createByMount(dir, source, o, data)

@@ -131,13 +131,25 @@ func (c *fsContext) set(p param) error {
 	return c.reason("option "+p.key+"="+p.value, unix.FsconfigSetString(c.fd, p.key, p.value))
 }
 
-// attach mounts the superblock on what is seen at target in dir.
-func (c *fsContext) attach(dir *rootDir, target string, flags uintptr) error {
-	mnt, err := unix.Fsmount(c.fd, unix.FSMOUNT_CLOEXEC, attributes(flags))
+// attach mounts the superblock on what is seen at target in dir, with its ids mapped
+// if the options say so.
+func (c *fsContext) attach(dir *rootDir, target string, o *options) error {
+	mnt, err := unix.Fsmount(c.fd, unix.FSMOUNT_CLOEXEC, attributes(o.flags))
 	if err != nil {
 		return c.reason("fsmount", err)
 	}
 	defer unix.Close(mnt)
+	if o.idmapped() {
+		userns, err := userNamespace(o.uidmap, o.gidmap)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(userns)
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns)}
+		if err := unix.MountSetattr(mnt, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+			return call("map ids with mount_setattr", err)
+		}
+	}
 	return moveMount(mnt, dir, target)
 }
 
@@ -180,15 +192,15 @@ func (c *fsContext) messages() string {
 	}
 }
 
-// createByContext makes the filesystem from parameters, for options that do not
-// fit in a page.
+// createByContext makes the filesystem from parameters: for options that do not fit
+// in a page, and to have the mount in hand before it is attached.
 func (m *Mount) createByContext(dir *rootDir, source string, o *options, params []param) (attached bool, err error) {
 	c, err := newContext(m.Type, source, o.flags, params)
 	if err != nil {
 		return false, err
 	}
 	defer c.close()
-	if err := c.attach(dir, m.Target, o.flags); err != nil {
+	if err := c.attach(dir, m.Target, o); err != nil {
 		return false, err
 	}
 	return true, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -33,6 +34,23 @@ func TestIDMappedBindShowsOtherOwners(t *testing.T) {
 	}
 	hasOptions(t, root, "ro", "idmapped")
 	hasOptions(t, root+"/sub", "rw", "idmapped")
+}
+
+func TestIDMappedFilesystemShowsOtherOwners(t *testing.T) {
+	root := bundle(t)
+	mountAll(t, root, Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "uidmap=0:1000:65536", "gidmap=0:1000:65536"}})
+	if got := owner(t, root); got != 1000 {
+		t.Errorf("the root belongs to %d, want 1000", got)
+	}
+	hasOptions(t, root, "nosuid", "idmapped")
+	if e := wantMounts(t, root, 1)[0]; !strings.Contains(e.Super, "mode=755") {
+		t.Errorf("superblock options %q", e.Super)
+	}
+	// The kernel maps no ids of a proc.
+	dir := mkdir(t, filepath.Dir(root)+"/proc")
+	err := All([]Mount{{Type: "proc", Source: "proc", Options: []string{"uidmap=0:1000:65536", "gidmap=0:1000:65536"}}}, dir)
+	hasErrno(t, err, unix.EINVAL)
+	wantMounts(t, dir, 0)
 }
 
 func TestIDMappedOverlayMapsItsLayersAndNotItsUpperDirectory(t *testing.T) {

@@ -33,6 +33,15 @@ func layers(t testing.TB, dir string, n, length int) []string {
 	return paths
 }
 
+// snapshots makes a directory in dir for many layers, in memory: a disk takes
+// seconds for them.
+func snapshots(t testing.TB, dir string) string {
+	t.Helper()
+	path := mkdir(t, dir+"/snapshots")
+	sysMount(t, "tmpfs", path, "tmpfs", 0, "")
+	return path
+}
+
 // writable gives the options of an overlay with these layers and an upper one.
 func writable(t testing.TB, dir string, lower []string) []string {
 	t.Helper()
@@ -73,7 +82,7 @@ func TestOverlayOfMoreLayersThanAPageHolds(t *testing.T) {
 	for _, n := range []int{70, 200, 480} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			root := bundle(t)
-			options := append(writable(t, filepath.Dir(root), layers(t, filepath.Dir(root)+"/snapshots", n, 8)), "nodev")
+			options := append(writable(t, filepath.Dir(root), layers(t, snapshots(t, filepath.Dir(root)), n, 8)), "nodev")
 			tooLong(t, options)
 			mountAll(t, root, Mount{Type: "overlay", Source: "overlay", Options: options})
 			hasLayers(t, root, n)
@@ -140,15 +149,15 @@ func TestOverlayByShortNames(t *testing.T) {
 		cwd, says string
 	}{
 		{"relative to the directory they share", func(t *testing.T, dir string) []string {
-			return layers(t, dir+"/snapshots", 100, 8)
+			return layers(t, snapshots(t, dir), 100, 8)
 		}, "/snapshots", "lowerdir=0xxxxxxx/fs:1xxxxxxx/fs"},
 		{"by descriptors for there are too many", func(t *testing.T, dir string) []string {
-			return layers(t, dir+"/snapshots", 480, 8)
+			return layers(t, snapshots(t, dir), 480, 8)
 		}, "", "lowerdir="},
 		{"by descriptors for they share none", func(t *testing.T, dir string) []string {
 			elsewhere := mkdir(t, "/"+filepath.Base(filepath.Dir(dir))+"-elsewhere")
 			t.Cleanup(func() { os.RemoveAll(elsewhere) })
-			list := layers(t, dir+"/snapshots", 60, 70)
+			list := layers(t, snapshots(t, dir), 60, 70)
 			other := mkdir(t, elsewhere+"/fs")
 			write(t, other+"/f60", "")
 			return append(list, other)
@@ -208,7 +217,7 @@ func TestMissingLayerIsNamed(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			root := bundle(t)
 			dir := filepath.Dir(root)
-			lower := layers(t, dir+"/snapshots", 90, 20)
+			lower := layers(t, snapshots(t, dir), 90, 20)
 			missing := dir + "/snapshots/missing"
 			lower[40] = missing
 			m := Mount{Type: "overlay", Source: "overlay", Options: writable(t, dir, lower)}
