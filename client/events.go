@@ -201,19 +201,23 @@ func (e *Events) Wait(ctx context.Context, matches func(Event) bool) (Event, err
 }
 
 // Each calls f with every kept event and then with each as it comes, in order,
-// until ctx ends.
+// until ctx ends; those that have come by then are not left out.
 func (e *Events) Each(ctx context.Context, f func(Event)) {
-	for seen := 0; ; {
+	seen := 0
+	for ended := false; ; {
 		e.mu.Lock()
 		kept, changed := e.kept, e.changed
 		e.mu.Unlock()
 		for ; seen < len(kept); seen++ {
 			f(kept[seen])
 		}
+		if ended {
+			return
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return
+			ended = true
 		}
 	}
 }

@@ -77,12 +77,8 @@ func (d *Daemon) checkLeaks() {
 // cgroups, the runtime's state, bundles and fifos.
 func (d *Daemon) Leaks() ([]string, error) {
 	var left []string
-	pids, err := d.processes()
-	if err != nil {
-		return nil, err
-	}
-	for _, pid := range pids {
-		left = append(left, fmt.Sprintf("process %d: %s", pid, cmdline(pid)))
+	for _, pid := range d.processes() {
+		left = append(left, fmt.Sprintf("process %d: %s", pid, Cmdline(pid)))
 	}
 	for _, s := range d.socketFiles() {
 		left = append(left, "socket "+s)
@@ -123,32 +119,24 @@ func (d *Daemon) runtimeRoot() string {
 // processes are those whose command line names the daemon's directory: shims by
 // the daemon's address, runtimes by their log's path, stubs by theirs. Processes
 // of containers have cgroups to be found by.
-func (d *Daemon) processes() ([]int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
+func (d *Daemon) processes() []int { return Processes(d.Dir + "/") }
+
+// Processes are those whose command line holds text, without the caller itself.
+func Processes(text string) []int {
 	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		if d.owns(pid) {
+	for _, name := range Names("/proc") {
+		pid, err := strconv.Atoi(name)
+		if err == nil && pid != os.Getpid() && strings.Contains(Cmdline(pid), text) {
 			pids = append(pids, pid)
 		}
 	}
-	return pids, nil
+	return pids
 }
 
-func (d *Daemon) owns(pid int) bool {
-	line := cmdline(pid)
-	return strings.Contains(line, d.Dir+"/") || strings.HasSuffix(line, d.Dir)
-}
-
-// cmdline is empty for a process that is gone, and for a zombie, which is its
-// parent's to reap: an orphan's is process 1, in its own time.
-func cmdline(pid int) string {
+// Cmdline is a process's arguments with spaces between them. It is empty for one
+// that is gone, and for a zombie, which is its parent's to reap: an orphan's is
+// process 1, in its own time.
+func Cmdline(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return ""
@@ -236,12 +224,8 @@ func (d *Daemon) sweepOnce() error {
 			}
 		}
 	}
-	pids, err := d.processes()
-	if err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		d.kill(pid, d.owns)
+	for _, pid := range d.processes() {
+		d.kill(pid, func(pid int) bool { return strings.Contains(Cmdline(pid), d.Dir+"/") })
 	}
 	groups, err := d.cgroups()
 	if err != nil {

@@ -23,6 +23,10 @@ var run struct {
 	shim   string
 	rootfs string
 	err    error
+
+	toolOnce sync.Once
+	tool     string
+	toolErr  error
 }
 
 // Main runs the tests of a package that uses this one; its TestMain must call it.
@@ -105,6 +109,26 @@ func Shim(t testing.TB) string {
 	t.Helper()
 	setUp(t)
 	return run.shim
+}
+
+// Tool is the path of the operator's tool, built once, with the shim under test
+// beside it.
+func Tool(t testing.TB) string {
+	t.Helper()
+	setUp(t)
+	run.toolOnce.Do(func() {
+		if run.tool, run.toolErr = Build(run.dir, "./cmd/holdfast", "holdfast"); run.toolErr != nil {
+			return
+		}
+		beside := filepath.Join(run.dir, ShimName)
+		if run.shim != beside {
+			run.toolErr = os.Symlink(run.shim, beside)
+		}
+	})
+	if run.toolErr != nil {
+		t.Fatal(run.toolErr)
+	}
+	return run.tool
 }
 
 // Rootfs is a root filesystem of busybox that all tests share; nobody may write

@@ -1,0 +1,9 @@
+// Command holdfast is the operator's tool: it runs containers through the shim
+// without a containerd, speaking to it as a daemon does (package client).
+//
+// It owns what it makes for a container, all of it in one directory of its own,
+// and removes it again on every way out. It never calls the OCI runtime and never
+// touches containers that a daemon runs.
+//
+// A file per subcommand; main.go only chooses among them.
+package main
