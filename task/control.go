@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto"
 	"github.com/holdfast-shim/holdfast/proto/events"
@@ -124,31 +125,38 @@ func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, er
 }
 
 // Pids lists every process of the container, those of execs with their id.
+// Where the container has no cgroup of its own, those are listed that the shim
+// has started.
 func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsResponse, error) {
-	c, p, err := s.process(r.Id, "")
+	c, init, err := s.process(r.Id, "")
 	if err != nil {
 		return nil, err
 	}
 	group := c.group
-	ids := make(map[int]string, len(c.execs))
+	execs := make(map[int]string, len(c.execs))
+	var known []int
+	if init.State() < process.Stopped {
+		known = append(known, init.Pid())
+	}
 	for id, e := range c.execs {
 		if e.State() == process.Running {
-			ids[e.Pid()] = id
+			execs[e.Pid()] = id
+			known = append(known, e.Pid())
 		}
 	}
-	stopped := p.State() == process.Stopped
 	c.mu.Unlock()
+	if group != nil && len(known) > 0 {
+		switch pids, err := group.Pids(); {
+		case err == nil:
+			known = pids
+		case !errors.Is(err, cgroup.ErrNotOwn):
+			return nil, answer(fmt.Errorf("pids of container %q: %w", r.Id, err))
+		}
+	}
 	resp := new(task.PidsResponse)
-	if group == nil || stopped {
-		return resp, nil
-	}
-	pids, err := group.Pids()
-	if err != nil {
-		return nil, answer(fmt.Errorf("pids of container %q: %w", r.Id, err))
-	}
-	for _, pid := range pids {
+	for _, pid := range known {
 		info := &types.ProcessInfo{Pid: uint32(pid)}
-		if id, ok := ids[pid]; ok {
+		if id, ok := execs[pid]; ok {
 			if info.Info, err = proto.Pack(&runcopts.ProcessDetails{ExecId: id}); err != nil {
 				return nil, answer(err)
 			}
