@@ -100,9 +100,9 @@ func (d *deletion) complain(err error) {
 func (d *deletion) run(ctx context.Context) {
 	d.remember()
 	options := d.options()
-	config := d.config()
+	group, cgroupsPath := d.spec()
 
-	if err := clearGroup(ctx, d.Flags.ID, d.initPid, config); err != nil {
+	if err := clearGroup(ctx, d.Flags.ID, d.initPid, cgroupsPath); err != nil {
 		d.complain(err)
 	}
 	if err := d.deleteFromRuntime(ctx, options); err != nil {
@@ -116,7 +116,7 @@ func (d *deletion) run(ctx context.Context) {
 			d.complain(err)
 		}
 	}
-	for _, path := range d.shimSockets(config) {
+	for _, path := range d.shimSockets(group) {
 		if err := removeIfDead(path); err != nil {
 			d.complain(err)
 		}
@@ -156,30 +156,45 @@ func (d *deletion) options() *runcopts.Options {
 		return new(runcopts.Options)
 	}
 	o, err := bundle.ReadOptions(d.dir)
-	if err != nil {
-		if !absent(err) {
-			d.complain(err)
-		}
-		o = new(runcopts.Options)
+	if err == nil {
+		return o
 	}
-	if o.BinaryName == "" {
-		if o.BinaryName, err = bundle.ReadRuntime(d.dir); err != nil {
-			d.complain(err)
-		}
+	if !absent(err) {
+		d.complain(err)
+	}
+	// A shim that wrote no options may have written this.
+	o = new(runcopts.Options)
+	if o.BinaryName, err = bundle.ReadRuntime(d.dir); err != nil && !absent(err) {
+		d.complain(err)
 	}
 	return o
 }
 
-// config returns the container's spec, or nil.
-func (d *deletion) config() []byte {
+// spec returns what the container's spec says about its group, which is the
+// container itself if it says nothing, and about its cgroup, "" if it says nothing.
+func (d *deletion) spec() (group, cgroupsPath string) {
+	group = d.Flags.ID
 	if d.dir == "" {
-		return nil
+		return group, ""
 	}
 	config, err := bundle.ReadConfig(d.dir)
-	if err != nil && !absent(err) {
+	if err != nil {
+		if !absent(err) {
+			d.complain(err)
+		}
+		return group, ""
+	}
+	name, named, err := bundle.Group(config)
+	if named {
+		group = name
+	}
+	if err == nil {
+		cgroupsPath, err = bundle.CgroupsPath(config)
+	}
+	if err != nil {
 		d.complain(err)
 	}
-	return config
+	return group, cgroupsPath
 }
 
 // deleteFromRuntime makes the OCI runtime forget the container, killing it if it
@@ -199,6 +214,15 @@ func (d *deletion) deleteFromRuntime(ctx context.Context, o *runcopts.Options) e
 	}
 	if deadlines.Delete == 0 && deadlines.Default == 0 {
 		deadlines.Delete = runtimeLimit
+	}
+	if d.dir != "" {
+		// A runtime that cannot write its log does nothing else either.
+		log := filepath.Join(d.dir, bundle.RuntimeLog)
+		if st, err := os.Lstat(log); err == nil && !st.Mode().IsRegular() {
+			if err := os.RemoveAll(log); err != nil {
+				d.complain(err)
+			}
+		}
 	}
 	r, err := reaper.New()
 	if err != nil {
@@ -238,7 +262,7 @@ func removeSockets(dir string) error {
 // shimSockets returns where the dead shim may have listened: where the bundle
 // says, if that looks like the path of a shim's socket, and where the shim of
 // this container's group has it by default.
-func (d *deletion) shimSockets(config []byte) []string {
+func (d *deletion) shimSockets(group string) []string {
 	var paths []string
 	if d.dir != "" {
 		address, err := bundle.ReadAddress(d.dir)
@@ -247,14 +271,6 @@ func (d *deletion) shimSockets(config []byte) []string {
 		}
 		if path, ok := strings.CutPrefix(address, "unix://"); ok && isShimSocket(path) {
 			paths = append(paths, path)
-		}
-	}
-	group := d.Flags.ID
-	if config != nil {
-		if name, named, err := bundle.Group(config); err != nil {
-			d.complain(err)
-		} else if named {
-			group = name
 		}
 	}
 	path, err := socketPath(d.SocketDir, d.Flags.Address, d.Flags.Namespace, group)

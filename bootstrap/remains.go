@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-shim/holdfast/bundle"
 	"github.com/holdfast-shim/holdfast/cgroup"
 )
 
@@ -19,12 +18,12 @@ const removeLimit = time.Second
 // removes the cgroup, so that the OCI runtime has only to forget.
 //
 // A pid is never a reason to kill here: by now it may be another process's. What
-// counts is the cgroup, which must be the one that the container's spec names, and
-// have the container's id in its name: others' processes may live in a cgroup that
-// was named by hand. Where there is none such, the runtime has to kill; it
-// compares the time at which its init was started.
-func clearGroup(ctx context.Context, id string, initPid int, config []byte) error {
-	g, err := containerGroup(id, initPid, config)
+// counts is the cgroup, which must be the one that the container's spec names, or
+// init's if it names none, and have the container's id in its name: others'
+// processes may live in a cgroup that was named by hand. Where there is none such,
+// the runtime has to kill; it compares the time at which its init was started.
+func clearGroup(ctx context.Context, id string, initPid int, cgroupsPath string) error {
+	g, err := containerGroup(id, initPid, cgroupsPath)
 	if g == nil || err != nil {
 		return err
 	}
@@ -38,15 +37,8 @@ func clearGroup(ctx context.Context, id string, initPid int, config []byte) erro
 
 // containerGroup finds the cgroup that is certainly this container's; nil if
 // none is.
-func containerGroup(id string, initPid int, config []byte) (*cgroup.Group, error) {
-	var named string
-	if config != nil {
-		var err error
-		if named, err = bundle.CgroupsPath(config); err != nil {
-			return nil, err
-		}
-	}
-	at, name := groupPath(named, id)
+func containerGroup(id string, initPid int, cgroupsPath string) (*cgroup.Group, error) {
+	at, name := groupPath(cgroupsPath, id)
 	if !namesContainer(name, id) {
 		return nil, nil
 	}

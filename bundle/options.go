@@ -1,10 +1,12 @@
 package bundle
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"unicode/utf8"
 
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 )
@@ -52,7 +54,7 @@ func WriteRuntime(dir, binary string) error {
 }
 
 // ReadRuntime returns what [WriteRuntime] wrote; "" also when nothing was
-// written.
+// written, and [ErrCorrupt] for what cannot be a program's name.
 func ReadRuntime(dir string) (string, error) {
 	b, err := read(dir, RuntimeFile, small)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,6 +62,9 @@ func ReadRuntime(dir string) (string, error) {
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the OCI runtime's name: %w", err)
+	}
+	if !utf8.Valid(b) || bytes.ContainsAny(b, "\x00\n") {
+		return "", fmt.Errorf("read the OCI runtime's name: %w: %s in %s", ErrCorrupt, RuntimeFile, dir)
 	}
 	return string(b), nil
 }

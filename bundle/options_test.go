@@ -69,6 +69,12 @@ func TestRuntimeFileIsOptional(t *testing.T) {
 	if name, err := ReadRuntime(dir); name != "/usr/bin/crun" || err != nil {
 		t.Errorf("%q, %v", name, err)
 	}
+	if err := WriteRuntime(dir, "cr\x00un"); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := ReadRuntime(dir); name != "" || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%q, %v", name, err)
+	}
 }
 
 func FuzzOptionsJSON(f *testing.F) {
