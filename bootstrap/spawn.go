@@ -41,7 +41,7 @@ func spawn(args, env []string, dir string, listener int) (pid int, err error) {
 		pid, err = syscall.ForkExec(self, argv, attr)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("start the shim: execute %s: %w", path, err)
+		return 0, fmt.Errorf("start the shim: execute %s in the directory %s: %w", path, dir, err)
 	}
 	return pid, nil
 }

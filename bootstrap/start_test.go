@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -466,6 +467,9 @@ func TestStartFailsInOneLineAndLeavesNothing(t *testing.T) {
 		{"a cgroup that is not there", "join the shim's cgroup", func(t *testing.T, n *node, cmd *exec.Cmd) {
 			b, _ := pack(t, &runcopts.Options{ShimCgroup: "/holdfast/no/such/group"}).Marshal()
 			cmd.Stdin = bytes.NewReader(b)
+		}},
+		{"a bundle that is not there", "in the directory /no/such/bundle: no such file or directory", func(t *testing.T, n *node, cmd *exec.Cmd) {
+			cmd.Args = slices.Insert(cmd.Args, len(cmd.Args)-1, "-bundle", "/no/such/bundle")
 		}},
 		{"no address file", "write", func(t *testing.T, n *node, cmd *exec.Cmd) {
 			if err := os.MkdirAll(filepath.Join(cmd.Dir, "address", "x"), 0o700); err != nil {
