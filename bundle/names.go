@@ -2,10 +2,11 @@ package bundle
 
 // What containerd puts into a bundle.
 const (
-	ConfigFile = "config.json" // the OCI runtime spec
-	Rootfs     = "rootfs"      // directory that the root filesystem is mounted on
-	LogFifo    = "log"         // fifo that the shim's log goes to; containerd reads it
-	WorkLink   = "work"        // link to the container's persistent directory
+	ConfigFile    = "config.json"    // the OCI runtime spec
+	Rootfs        = "rootfs"         // directory that the root filesystem is mounted on
+	LogFifo       = "log"            // fifo that the shim's log goes to; containerd reads it
+	WorkLink      = "work"           // link to the container's persistent directory
+	BootstrapFile = "bootstrap.json" // what the shim answered to start, as containerd 1.7 and newer keep it
 )
 
 // What the shim and the OCI runtime put there.
