@@ -107,6 +107,9 @@ func configureBundle(o *runOptions) ([]byte, string, error) {
 	if err := dec.Decode(&c); err != nil {
 		return nil, "", fmt.Errorf("bundle: %s: %w", path, err)
 	}
+	if c == nil {
+		return nil, "", fmt.Errorf("bundle: %s: not an object", path)
+	}
 	config, rootfs, err := editConfig(c, o)
 	if err != nil {
 		return nil, "", fmt.Errorf("bundle: %s: %w", path, err)

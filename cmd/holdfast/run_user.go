@@ -18,6 +18,9 @@ import (
 func lookUpUser(rootfs, text string) (client.SpecUser, error) {
 	user, group, hasGroup := strings.Cut(text, ":")
 	var u client.SpecUser
+	if user == "" || hasGroup && group == "" {
+		return u, fmt.Errorf("user %q: must be USER or USER:GROUP", text)
+	}
 	entry, err := findEntry(rootfs, "etc/passwd", user, passwdFields)
 	if err != nil {
 		return u, fmt.Errorf("user %q: %w", user, err)
