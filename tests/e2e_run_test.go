@@ -73,7 +73,11 @@ func (u *tool) id() string { return filepath.Base(filepath.Dir(u.root)) }
 func (u *tool) command(args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	u.t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, u.path, append([]string{"run", "--root", u.root, "--id", u.id()}, args...)...)
+	cmd := exec.CommandContext(ctx, u.path, "run", "--root", u.root, "--id", u.id())
+	if name := os.Getenv("HOLDFAST_RUNTIME"); name != "" {
+		cmd.Args = append(cmd.Args, "--runtime", name)
+	}
+	cmd.Args = append(cmd.Args, args...)
 	// Orderly at first, so that a test that hangs leaves less.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

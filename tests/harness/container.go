@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -36,7 +37,8 @@ type Want struct {
 	// Rootfs replaces the default: an overlay of the shared busybox with a layer
 	// of the container's own.
 	Rootfs []*types.Mount
-	// Options are the runtime's.
+	// Options are the runtime's. Where they name none it is HOLDFAST_RUNTIME's,
+	// and without that the shim's default.
 	Options *runcopts.Options
 	// Sandbox is the container whose shim this one shares: by annotation, and,
 	// with Join, by going to that shim directly as new daemons do.
@@ -91,6 +93,14 @@ func (d *Daemon) TryCreate(w Want) (*Container, error) {
 // options makes the rootfs and the configuration that w wants.
 func (d *Daemon) options(w *Want) (client.CreateOptions, error) {
 	o := client.CreateOptions{ID: w.ID, Rootfs: w.Rootfs, Options: w.Options}
+	if name := os.Getenv("HOLDFAST_RUNTIME"); name != "" {
+		options := runcopts.Options{BinaryName: name}
+		if w.Options != nil {
+			options = *w.Options
+			options.BinaryName = cmp.Or(options.BinaryName, name)
+		}
+		o.Options = &options
+	}
 	spec := client.DefaultSpec(d.Namespace, w.ID, w.Args...)
 	spec.Process.Terminal = w.Streams.Terminal
 	if w.Sandbox != nil {
