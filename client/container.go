@@ -40,6 +40,10 @@ type CreateOptions struct {
 	// Sandbox, when set, is a running shim that the container goes to without
 	// `start` being run (Launcher.Join).
 	Sandbox *Shim
+	// Connected, when set, is called as soon as there is a shim, before the
+	// container is created: so that a caller can take hold of the shim's process
+	// and see it end when creating fails.
+	Connected func(*Shim)
 }
 
 // undoPatience bounds the cleaning up after a failure, when the caller's context
@@ -81,6 +85,9 @@ func (l *Launcher) Create(ctx context.Context, o CreateOptions) (_ *Container, e
 	}()
 	if c.IO, err = NewIO(l.Fifos, o.ID, o.Streams); err != nil {
 		return nil, err
+	}
+	if o.Connected != nil {
+		o.Connected(s)
 	}
 	options, err := optionsAny(o.Options)
 	if err != nil {

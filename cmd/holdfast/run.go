@@ -115,6 +115,11 @@ func (r *run) live() (code int, err error) {
 		return exitTrouble, err
 	}
 	defer func() { err = errors.Join(err, r.unlisten()) }()
+	defer func() {
+		if r.shim != nil {
+			r.shim.Close()
+		}
+	}()
 	if code, err := r.create(); err != nil {
 		return code, err
 	}
@@ -168,7 +173,7 @@ func (r *run) create() (code int, err error) {
 		if err != nil {
 			r.stdout.drop()
 			r.stderr.drop()
-			return errors.Join(err, r.launcher.EndStray(r.o.ID))
+			return errors.Join(err, r.launcher.EndStray(r.o.ID), r.endShim())
 		}
 		r.stdout.pass()
 		r.stderr.pass()
@@ -218,6 +223,12 @@ func (r *run) prepare() (*client.CreateOptions, error) {
 		Rootfs:  []*types.Mount{mount},
 		Streams: streams,
 		Options: &runcopts.Options{BinaryName: r.o.Runtime, Root: r.state.path("runtime")},
+		Connected: func(s *client.Shim) {
+			ctx, cancel := context.WithTimeout(context.Background(), callPatience)
+			defer cancel()
+			// Without it the run can do all but make sure of the shim's end.
+			r.shim, _ = s.Hold(ctx)
+		},
 	}, nil
 }
 

@@ -22,12 +22,6 @@ var errShimDied = errors.New("the shim died")
 
 // useAndRemove starts the container, waits for its end, and removes it.
 func (r *run) useAndRemove() (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callPatience)
-	r.shim, _ = r.container.Shim.Hold(ctx)
-	cancel()
-	if r.shim != nil {
-		defer r.shim.Close()
-	}
 	code, err = r.use()
 	r.term.restore()
 	return code, errors.Join(err, r.removeContainer())
@@ -211,10 +205,26 @@ func (r *run) removeByShim() error {
 		return err
 	}
 	r.lastEvent(ctx)
+	return r.endShim()
+}
+
+// endPatience is how long a shim may take to end after its last answer.
+const endPatience = 10 * time.Second
+
+// endShim sees to it that the shim, which has nothing left to hold, is gone.
+func (r *run) endShim() error {
 	if r.shim == nil {
 		return nil
 	}
-	return r.shim.Wait(ctx)
+	ctx, cancel := context.WithTimeout(context.Background(), endPatience)
+	defer cancel()
+	if r.shim.Wait(ctx) == nil {
+		return nil
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), endPatience)
+	defer cancel()
+	return errors.Join(fmt.Errorf("the shim did not end within %v and was killed", endPatience),
+		r.shim.Signal(syscall.SIGKILL), r.shim.Wait(ctx))
 }
 
 // lastEvent waits until the container's last event has come, so that it is

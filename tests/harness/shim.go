@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -46,6 +47,11 @@ func setUp(t testing.TB) {
 		t.Skip("SKIPPED, NOT PASSED: end-to-end tests make containers and need root")
 	}
 	run.once.Do(func() {
+		if raceEnabled {
+			// The race detector's runtime sleeps for a second at every exit, and
+			// the shim's environment is ours.
+			os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+		}
 		if run.dir, run.err = os.MkdirTemp("", "holdfast-run"); run.err != nil {
 			return
 		}
