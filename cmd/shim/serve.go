@@ -78,11 +78,17 @@ func serve(flags bootstrap.Flags) error {
 	task.Register(server, service)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	abandoned := make(chan struct{}, 1)
+	attended := attend(listener, abandonLimit, func() {
+		if service.Abandon() {
+			abandoned <- struct{}{}
+		}
+	})
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ctx, listener) }()
+	go func() { failed <- server.Serve(ctx, attended) }()
 
 	logger.Info("serving", log.String("id", flags.ID), log.Int("pid", os.Getpid()), log.String("version", version.Version))
-	err = await(service, ended, failed, logger)
+	err = await(service, ended, abandoned, failed, logger)
 	logger.Info("ending", log.Int("containers", service.Containers()))
 
 	// The socket goes first: whoever wants a shim from now on gets another.
@@ -99,9 +105,10 @@ func serve(flags bootstrap.Flags) error {
 }
 
 // await returns when the shim is to end: because it was shut down, because it
-// can serve no longer, or by a signal, which waits until no container runs: a
-// shim that ends before leaves a container that nobody reaps or reports.
-func await(service *tasks.Service, ended <-chan struct{}, failed <-chan error, logger *log.Logger) error {
+// holds nothing and nobody comes, because it can serve no longer, or by a
+// signal, which waits until no container runs: a shim that ends before leaves a
+// container that nobody reaps or reports.
+func await(service *tasks.Service, ended, abandoned <-chan struct{}, failed <-chan error, logger *log.Logger) error {
 	// Caught, not ignored: what is ignored stays so in every program that the
 	// shim starts, down to the container's.
 	signals := make(chan os.Signal, 8)
@@ -113,6 +120,9 @@ func await(service *tasks.Service, ended <-chan struct{}, failed <-chan error, l
 		case <-ended:
 			return nil
 		case <-retired:
+			return nil
+		case <-abandoned:
+			logger.Info("nobody has come for a shim without a container", log.Duration("waited", abandonLimit))
 			return nil
 		case err := <-failed:
 			return fmt.Errorf("serve: %w", err)
