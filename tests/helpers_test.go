@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"encoding/json"
 	"os"
 	"testing"
 
+	"github.com/holdfast-shim/holdfast/client"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
 	"github.com/holdfast-shim/holdfast/tests/harness"
@@ -28,4 +30,14 @@ func execRaw(d *harness.Daemon, c *harness.Container, id, url string, spec []byt
 
 func deleteOf(c *harness.Container) *task.DeleteRequest {
 	return &task.DeleteRequest{Id: c.ContainerID}
+}
+
+// resources is what Update takes.
+func resources(t *testing.T, r client.SpecResources) *wkt.Any {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &wkt.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", Value: text}
 }

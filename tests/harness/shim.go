@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/containerd/log"
 
 	"github.com/holdfast-shim/holdfast/client"
 )
@@ -32,6 +35,8 @@ var run struct {
 
 // Main runs the tests of a package that uses this one; its TestMain must call it.
 func Main(m *testing.M) {
+	// The ttrpc package reports to stderr what came too late to matter.
+	log.L.Logger.SetOutput(io.Discard)
 	code := m.Run()
 	if run.dir != "" {
 		os.RemoveAll(run.dir)
