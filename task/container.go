@@ -45,6 +45,7 @@ type container struct {
 	mu       sync.Mutex
 	execs    map[string]*exec
 	group    *cgroup.Group               // nil until init is there, and where it has none of its own
+	oom      *cgroup.OOMWatch            // of group; nil where nothing can be known
 	streams  map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
 	recorded chan struct{}               // closed when init's end is on disk; nil before its end
 	deleted  *task.DeleteResponse        // what Delete answered, for a client that asks again
@@ -83,8 +84,10 @@ func (c *container) exited(p *process.Process, e reaper.Exit) {
 }
 
 // settle tells the end of p if it is known and may be told: not before p's
-// start was, and init's not before those of its execs. The lock is held.
+// start was, and init's not before those of its execs. What the kernel killed
+// for want of memory is told before. The lock is held.
 func (c *container) settle(p *process.Process) {
+	c.tellOOM()
 	if !p.HasEnded() || !p.State().Settled() || p.State() >= process.Stopped {
 		return
 	}

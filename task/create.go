@@ -151,10 +151,16 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 	if err != nil {
 		c.log.Warn("the container's cgroup is not known", log.Err(err))
 	}
+	oom := s.watchOOM(c, group)
+	defer func() {
+		if err != nil {
+			oom.Close()
+		}
+	}()
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.group = group
+	c.group, c.oom = group, oom
 	c.init.Made(child)
 	if err := c.opened(c.init, streams); err != nil {
 		c.log.Warn("stdio", log.Err(err))

@@ -102,7 +102,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	}
 	c.mu.Lock()
 	state, gone := c.init.State(), c.deleted
-	recorded, group := c.recorded, c.group
+	recorded, group, oom := c.recorded, c.group, c.oom
 	streams := make([]*stdio.Streams, 0, len(c.streams))
 	for st := range c.streams {
 		streams = append(streams, st)
@@ -131,6 +131,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	if err := mount.UnmountAll(rootfs); err != nil {
 		return nil, fmt.Errorf("unmount the rootfs of container %q: %w", c.id, err)
 	}
+	oom.Close()
 	for _, st := range streams {
 		st.Close()
 	}

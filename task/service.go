@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto/task"
@@ -33,7 +34,8 @@ type Config struct {
 // Service is the Task API of one shim. It serves the containers of one group.
 type Service struct {
 	Config
-	once sync.Once // for Config.Shutdown
+	once sync.Once         // for Config.Shutdown
+	ooms cgroup.OOMWatcher // of all containers
 
 	mu         sync.Mutex // guards the map; never held together with a container's lock
 	containers map[string]*container
