@@ -1,0 +1,295 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-shim/holdfast/tests/harness"
+)
+
+// daemon is a containerd for one test.
+type daemon struct {
+	t         *testing.T
+	dir       string // holds everything of it; its path is short, because sockets are in it
+	namespace string
+	rootfs    string // busybox, shared by all tests; nobody may write to it
+	shim      string // the binary under test, free of links
+	events    *events
+
+	cmd     *exec.Cmd     // containerd; nil while it is down
+	running chan struct{} // closed when containerd has ended
+
+	mu       sync.Mutex // guards what is below
+	groups   map[string]bool
+	sessions []*session
+	proved   bool // a shim of this daemon was seen to run the binary under test
+}
+
+// patience is how long a test waits for what must happen. It is no measure of
+// speed.
+const patience = harness.Patience
+
+// needed are the programs without which there is nothing to test, and the
+// packages that Debian has them in.
+var needed = []struct{ program, pkg string }{
+	{"containerd", "containerd"}, {"ctr", "containerd"}, {"runc", "runc"},
+}
+
+// start starts a containerd, which ends with the test. The test then fails if
+// something of it is left over, if a shim reported a panic or a data race, or if
+// events came in an order that the contract does not allow.
+func start(t *testing.T) *daemon {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("containers need root, and these tests pass with it or not at all")
+	}
+	for _, n := range needed {
+		if _, err := exec.LookPath(n.program); err != nil {
+			t.Fatalf("%s is missing: install Debian's package %s (%v)", n.program, n.pkg, err)
+		}
+	}
+	shim, err := filepath.EvalSymlinks(harness.Shim(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "hfc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{
+		t:         t,
+		dir:       dir,
+		namespace: filepath.Base(dir),
+		rootfs:    harness.Rootfs(t),
+		shim:      shim,
+		events:    newEvents(),
+		groups:    make(map[string]bool),
+	}
+	t.Cleanup(d.end)
+	if err := d.layOut(); err != nil {
+		t.Fatal(err)
+	}
+	d.up()
+	return d
+}
+
+// layOut makes the configuration and the directory in which containerd finds
+// the shim.
+func (d *daemon) layOut() error {
+	for _, dir := range []string{"bin", "tmp"} {
+		if err := os.Mkdir(filepath.Join(d.dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink(d.shim, filepath.Join(d.dir, "bin", "containerd-shim-runc-v2")); err != nil {
+		return err
+	}
+	// The snapshotters that are off need what this machine may not have.
+	config := fmt.Sprintf(`version = 2
+root = %q
+state = %q
+disabled_plugins = [
+	"io.containerd.grpc.v1.cri",
+	"io.containerd.snapshotter.v1.aufs",
+	"io.containerd.snapshotter.v1.btrfs",
+	"io.containerd.snapshotter.v1.devmapper",
+	"io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = %q
+[debug]
+level = "debug"
+`, filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), d.socket())
+	return os.WriteFile(filepath.Join(d.dir, "config.toml"), []byte(config), 0o600)
+}
+
+func (d *daemon) socket() string  { return filepath.Join(d.dir, "c.sock") }
+func (d *daemon) logPath() string { return filepath.Join(d.dir, "containerd.log") }
+
+// bundle is the container's, where containerd 1.6 makes it.
+func (d *daemon) bundle(id string) string {
+	return filepath.Join(d.dir, "state", "io.containerd.runtime.v2.task", d.namespace, id)
+}
+
+// up starts containerd, for the first time or again, and waits until it serves
+// and its events are listened to.
+func (d *daemon) up() {
+	d.t.Helper()
+	log, err := os.OpenFile(d.logPath(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command("containerd", "-c", filepath.Join(d.dir, "config.toml"))
+	cmd.Env = append(os.Environ(),
+		"PATH="+filepath.Join(d.dir, "bin")+":"+os.Getenv("PATH"),
+		"TMPDIR="+filepath.Join(d.dir, "tmp"))
+	cmd.Stdout, cmd.Stderr = log, log
+	// An interrupt from the terminal is for the tests, which clean up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		cmd.Wait() // how it ended is in its log
+	}()
+	d.cmd, d.running = cmd, running
+	d.eventually("containerd serves", func() error {
+		select {
+		case <-running:
+			d.t.Fatal("containerd has ended while it was to come up")
+		default:
+		}
+		conn, err := net.Dial("unix", d.socket())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	d.listen()
+}
+
+// kill ends containerd as a crash does; its shims stay.
+func (d *daemon) kill() { d.down(syscall.SIGKILL) }
+
+// down ends containerd by a signal and waits until it is gone.
+func (d *daemon) down(sig syscall.Signal) {
+	d.t.Helper()
+	if d.cmd == nil {
+		return
+	}
+	d.cmd.Process.Signal(sig)
+	select {
+	case <-d.running:
+	case <-time.After(patience):
+		d.t.Errorf("containerd did not end by %v", sig)
+		d.cmd.Process.Kill()
+		<-d.running
+	}
+	d.cmd = nil
+	// Without containerd there are no events to listen for.
+	d.events.stop()
+}
+
+// pid is containerd's, 0 while it is down.
+func (d *daemon) pid() int {
+	if d.cmd == nil {
+		return 0
+	}
+	return d.cmd.Process.Pid
+}
+
+// log is what containerd and, through their log fifos, the shims have written.
+func (d *daemon) log() string {
+	b, err := os.ReadFile(d.logPath())
+	if err != nil {
+		d.t.Error(err)
+	}
+	return string(b)
+}
+
+// end is the daemon's last hour: what must not be left is looked for, told, and
+// removed.
+func (d *daemon) end() {
+	t := d.t
+	t.Helper()
+	// A failed test leaves containers, and what they leave is no news.
+	if !t.Failed() {
+		d.checkEnded()
+		d.checkProof()
+		d.checkLeaks()
+		for _, problem := range d.events.disorder() {
+			t.Errorf("events: %s", problem)
+		}
+	}
+	d.endSessions()
+	d.down(syscall.SIGTERM)
+	d.checkLog()
+	if t.Failed() {
+		d.tell()
+	}
+	d.sweep()
+}
+
+// checkEnded fails the test when it forgot a container, which is the test's
+// mistake.
+func (d *daemon) checkEnded() {
+	d.t.Helper()
+	for _, list := range [][]string{{"task", "ls", "-q"}, {"container", "ls", "-q"}} {
+		if left := strings.Fields(d.must(list...)); len(left) > 0 {
+			d.t.Errorf("the test ended with %q in ctr %s", left, strings.Join(list, " "))
+		}
+	}
+}
+
+// checkLog fails the test when a shim died of a panic or had a data race.
+func (d *daemon) checkLog() {
+	d.t.Helper()
+	log := d.log()
+	for _, sign := range []string{"panic:", "fatal error:", "WARNING: DATA RACE"} {
+		if strings.Contains(log, sign) {
+			d.t.Errorf("the log holds %q", sign)
+		}
+	}
+}
+
+// tell prints what helps to understand a failure.
+func (d *daemon) tell() {
+	for _, line := range d.events.all() {
+		d.t.Log("event: ", line)
+	}
+	const tail = 12 << 10
+	var log strings.Builder
+	for line := range strings.Lines(d.log()) {
+		if !strings.Contains(line, "loading plugin") {
+			log.WriteString(line)
+		}
+	}
+	text := log.String()
+	if len(text) > tail {
+		text = "…" + text[len(text)-tail:]
+	}
+	d.t.Logf("containerd's and the shims' log:\n%s", text)
+}
+
+var errNotYet = errors.New("not yet")
+
+// eventually calls f again and again until it returns nil, and fails the test
+// when that does not come to pass. It is for what no event tells.
+func (d *daemon) eventually(what string, f func() error) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := eventually(ctx, f); err != nil {
+		d.t.Fatalf("%s: not within %v: %v", what, patience, err)
+	}
+}
+
+// eventually returns nil as soon as f does, or f's last error when ctx ends.
+func eventually(ctx context.Context, f func() error) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
