@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/mount"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
@@ -102,7 +103,7 @@ func (d *deletion) run(ctx context.Context) {
 	options := d.options()
 	group, cgroupsPath := d.spec()
 
-	if err := clearGroup(ctx, d.Flags.ID, d.initPid, cgroupsPath); err != nil {
+	if err := cgroup.Clear(ctx, d.Flags.ID, d.initPid, cgroupsPath); err != nil {
 		d.complain(err)
 	}
 	if err := d.deleteFromRuntime(ctx, options); err != nil {
@@ -241,7 +242,7 @@ func (d *deletion) deleteFromRuntime(ctx context.Context, o *runcopts.Options) e
 	if err := rt.Delete(ctx, true); err != nil && !errors.Is(err, runc.ErrNotFound) {
 		return err
 	}
-	return nil
+	return rt.Scrub()
 }
 
 // removeSockets removes the sockets that lie in the bundle: those that the OCI

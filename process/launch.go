@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/reaper"
 	"github.com/holdfast-shim/holdfast/runc"
@@ -41,11 +42,30 @@ func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (*reaper.
 		return l.Runtime.Create(ctx, runc.CreateOpts{IO: io, PidFile: pidFile, NoPivot: noPivot, NoNewKeyring: noNewKeyring})
 	})
 	if err != nil && !errors.Is(err, runc.ErrExists) && !errors.Is(err, runc.ErrNoRuntime) {
-		if undo := l.Runtime.Delete(context.WithoutCancel(ctx), true); undo != nil && !errors.Is(undo, runc.ErrNotFound) {
-			err = fmt.Errorf("%w (and the container could not be removed: %w)", err, undo)
+		if undo := l.undo(context.WithoutCancel(ctx)); undo != nil {
+			err = fmt.Errorf("%w (and not all of the container could be removed: %w)", err, undo)
 		}
 	}
 	return child, err
+}
+
+// undo removes what a create has left that failed or was killed. A runtime that
+// was killed before it wrote down its state knows nothing of the cgroup and the
+// directory that it had made, so those are looked for as well.
+func (l *Launch) undo(ctx context.Context) error {
+	err := l.Runtime.Delete(ctx, true)
+	if errors.Is(err, runc.ErrNotFound) {
+		err = nil
+	}
+	config, readErr := bundle.ReadConfig(l.Runtime.Bundle)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	cgroupsPath, readErr := bundle.CgroupsPath(config)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	return errors.Join(err, cgroup.Clear(ctx, l.Runtime.ID, 0, cgroupsPath), l.Runtime.Scrub())
 }
 
 // Exec has the runtime start the process of spec, an OCI Process in JSON, in

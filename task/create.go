@@ -45,7 +45,7 @@ func (s *Service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	}
 	defer leave()
 	if err := s.create(ctx, c, r, opts); err != nil {
-		s.forget(c)
+		s.undone(c)
 		c.log.Warn("create failed", log.Err(err))
 		return nil, answer(err)
 	}

@@ -40,6 +40,7 @@ type Service struct {
 	mu         sync.Mutex // guards the map; never held together with a container's lock
 	containers map[string]*container
 	answers    map[string]*task.DeleteResponse // of containers whose client gave up on Delete, by id
+	asked      bool                            // Shutdown came while a container was there
 	closing    bool                            // no container is taken any more
 
 	retiring atomic.Bool   // Retire was called
@@ -106,6 +107,7 @@ func (s *Service) Connect(_ context.Context, r *task.ConnectRequest) (*task.Conn
 func (s *Service) Shutdown(_ context.Context, r *task.ShutdownRequest) (*wkt.Empty, error) {
 	s.mu.Lock()
 	if len(s.containers) > 0 && !r.Now {
+		s.asked = true
 		s.mu.Unlock()
 		return &wkt.Empty{}, nil
 	}
@@ -180,6 +182,21 @@ func (s *Service) forget(c *container) {
 	}
 	s.mu.Unlock()
 	s.lookQuiet() // it may have been one that failed to be made
+}
+
+// undone forgets a container whose Create failed. If its client has given up on
+// it and asked the shim to end meanwhile, it will not ask again (containerd 6860).
+func (s *Service) undone(c *container) {
+	s.forget(c)
+	s.mu.Lock()
+	end := s.asked && len(s.containers) == 0
+	if end {
+		s.closing = true
+	}
+	s.mu.Unlock()
+	if end {
+		s.once.Do(s.Config.Shutdown)
+	}
 }
 
 // keepAnswer keeps what Delete would have answered a client that gave up.

@@ -57,6 +57,24 @@ func TestShutdownWaitsForTheLastContainer(t *testing.T) {
 	}
 }
 
+func TestShutdownAskedForWhileACreateWasUndoneIsNotForgotten(t *testing.T) {
+	s, downs := service(t)
+	c, _ := bare(t, true)
+	if err := s.reserve(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Shutdown(context.Background(), &task.ShutdownRequest{Id: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if *downs != 0 {
+		t.Fatal("the shim ended while a container was made")
+	}
+	s.undone(c)
+	if *downs != 1 {
+		t.Errorf("ended %d times after the create was undone", *downs)
+	}
+}
+
 func TestShutdownNowDoesNotWait(t *testing.T) {
 	s, downs := service(t)
 	hold(t, s)

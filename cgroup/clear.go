@@ -1,4 +1,4 @@
-package bootstrap
+package cgroup
 
 import (
 	"context"
@@ -7,23 +7,23 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"github.com/holdfast-shim/holdfast/cgroup"
 )
 
 // removeLimit bounds the wait for killed processes to end.
 const removeLimit = time.Second
 
-// clearGroup kills all that lives in the container's cgroup, waits for its end and
-// removes the cgroup, so that the OCI runtime has only to forget.
+// Clear kills all that lives in the cgroup of the container id, waits for its end
+// and removes the cgroup, so that the OCI runtime has only to forget. It is for a
+// container that nobody looks after any more, or that was never finished: initPid
+// is what is known of its init, 0 if nothing, and cgroupsPath its spec's.
 //
 // A pid is never a reason to kill here: by now it may be another process's. What
 // counts is the cgroup, which must be the one that the container's spec names, or
 // init's if it names none, and have the container's id in its name: others'
 // processes may live in a cgroup that was named by hand. Where there is none such,
 // the runtime has to kill; it compares the time at which its init was started.
-func clearGroup(ctx context.Context, id string, initPid int, cgroupsPath string) error {
-	g, err := containerGroup(id, initPid, cgroupsPath)
+func Clear(ctx context.Context, id string, initPid int, cgroupsPath string) error {
+	g, err := ofContainer(id, initPid, cgroupsPath)
 	if g == nil || err != nil {
 		return err
 	}
@@ -35,15 +35,15 @@ func clearGroup(ctx context.Context, id string, initPid int, cgroupsPath string)
 	return g.Remove(ctx)
 }
 
-// containerGroup finds the cgroup that is certainly this container's; nil if
+// ofContainer finds the cgroup that is certainly this container's; nil if
 // none is.
-func containerGroup(id string, initPid int, cgroupsPath string) (*cgroup.Group, error) {
+func ofContainer(id string, initPid int, cgroupsPath string) (*Group, error) {
 	at, name := groupPath(cgroupsPath, id)
 	if !namesContainer(name, id) {
 		return nil, nil
 	}
 	if at != "" {
-		me, err := cgroup.Of(os.Getpid())
+		me, err := Of(os.Getpid())
 		if err != nil {
 			return nil, err
 		}
@@ -52,8 +52,8 @@ func containerGroup(id string, initPid int, cgroupsPath string) (*cgroup.Group, 
 		}
 	}
 	if initPid > 0 {
-		g, err := cgroup.Of(initPid)
-		if errors.Is(err, cgroup.ErrGone) {
+		g, err := Of(initPid)
+		if errors.Is(err, ErrGone) {
 			return nil, nil
 		}
 		if err != nil {
@@ -124,8 +124,8 @@ func namesContainer(name, id string) bool {
 
 // groupAt returns the group at a path in those hierarchies, of the ones that me is
 // in, that have it; nil if none has.
-func groupAt(me *cgroup.Group, at string) *cgroup.Group {
-	g := new(cgroup.Group)
+func groupAt(me *Group, at string) *Group {
+	g := new(Group)
 	for _, p := range me.Places {
 		point, ok := strings.CutSuffix(p.Dir, strings.TrimSuffix(p.Path, "/"))
 		if !ok {
@@ -133,7 +133,7 @@ func groupAt(me *cgroup.Group, at string) *cgroup.Group {
 		}
 		dir := point + at
 		if _, err := os.Lstat(dir); err == nil {
-			g.Places = append(g.Places, cgroup.Place{Controllers: p.Controllers, Path: at, Dir: dir})
+			g.Places = append(g.Places, Place{Controllers: p.Controllers, Path: at, Dir: dir})
 		}
 	}
 	if len(g.Places) == 0 {
@@ -145,8 +145,8 @@ func groupAt(me *cgroup.Group, at string) *cgroup.Group {
 // groupAbove returns the group whose path ends in tail that g is, or is in: an init
 // may have made groups of its own. Hierarchies in which there is none such are left
 // out; nil if all are.
-func groupAbove(g *cgroup.Group, tail string) *cgroup.Group {
-	above := new(cgroup.Group)
+func groupAbove(g *Group, tail string) *Group {
+	above := new(Group)
 	for _, p := range g.Places {
 		i := strings.Index(p.Path+"/", tail+"/")
 		if i < 0 {
@@ -154,7 +154,7 @@ func groupAbove(g *cgroup.Group, tail string) *cgroup.Group {
 		}
 		rest := p.Path[i+len(tail):]
 		if dir, ok := strings.CutSuffix(p.Dir, rest); ok {
-			above.Places = append(above.Places, cgroup.Place{Controllers: p.Controllers, Path: p.Path[:i+len(tail)], Dir: dir})
+			above.Places = append(above.Places, Place{Controllers: p.Controllers, Path: p.Path[:i+len(tail)], Dir: dir})
 		}
 	}
 	if len(above.Places) == 0 {
