@@ -26,6 +26,10 @@ type Launch struct {
 	Reaper  *reaper.Reaper
 	Streams *stdio.Streams // of the process; they stay open when the launch fails
 
+	// CgroupsPath is that of the container's spec, for Init: when it has to
+	// be undone, the client may have removed the bundle already.
+	CgroupsPath string
+
 	OnExit func(reaper.Exit) // see reaper.Start
 }
 
@@ -57,15 +61,7 @@ func (l *Launch) undo(ctx context.Context) error {
 	if errors.Is(err, runc.ErrNotFound) {
 		err = nil
 	}
-	config, readErr := bundle.ReadConfig(l.Runtime.Bundle)
-	if readErr != nil {
-		return errors.Join(err, readErr)
-	}
-	cgroupsPath, readErr := bundle.CgroupsPath(config)
-	if readErr != nil {
-		return errors.Join(err, readErr)
-	}
-	return errors.Join(err, cgroup.Clear(ctx, l.Runtime.ID, 0, cgroupsPath), l.Runtime.Scrub())
+	return errors.Join(err, cgroup.Clear(ctx, l.Runtime.ID, 0, l.CgroupsPath), l.Runtime.Scrub())
 }
 
 // Exec has the runtime start the process of spec, an OCI Process in JSON, in

@@ -108,6 +108,10 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 	if c.private, err = bundle.OwnPidNamespace(config); err != nil {
 		return err
 	}
+	cgroupsPath, err := bundle.CgroupsPath(config)
+	if err != nil {
+		return err
+	}
 	// What `delete` needs if this process dies from here on.
 	if err := bundle.WriteOptions(c.bundle, opts); err != nil {
 		return err
@@ -126,7 +130,7 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 			}
 		}
 	}()
-	streams, err := stdio.Open(c.init.Stdio, c.owner)
+	streams, err := s.openStdio(ctx, c, c.init)
 	if err != nil {
 		return err
 	}
@@ -140,6 +144,8 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 		Reaper:  s.Reaper,
 		Streams: streams,
 		OnExit:  func(e reaper.Exit) { c.exited(c.init, e) },
+
+		CgroupsPath: cgroupsPath,
 	}
 	child, err := launch.Init(ctx, opts.NoPivotRoot, opts.NoNewKeyring)
 	if err != nil {

@@ -132,9 +132,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 		return nil, fmt.Errorf("unmount the rootfs of container %q: %w", c.id, err)
 	}
 	oom.Close()
-	for _, st := range streams {
-		st.Close()
-	}
+	closeAll(streams)
 	<-recorded // containerd removes the bundle next, and a file must not appear in it meanwhile
 
 	c.mu.Lock()

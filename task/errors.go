@@ -35,6 +35,7 @@ var answers = [...]struct {
 	{runc.ErrInvalid, codes.InvalidArgument},
 	{runc.ErrNoRuntime, codes.NotFound},
 	{stdio.ErrInvalid, codes.InvalidArgument},
+	{stdio.ErrLogger, codes.FailedPrecondition},
 	{cgroup.ErrGone, codes.NotFound},
 	{mount.ErrOption, codes.InvalidArgument},
 	{mount.ErrUnsupported, codes.Unimplemented},

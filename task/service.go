@@ -28,6 +28,8 @@ type Config struct {
 	Log       *log.Logger
 	Deadlines runc.Deadlines
 	Drain     time.Duration // how long Delete waits for the stdio; 0: 10 s
+	// LoggerReady is how long a logger may take to become ready; 0: 30 s.
+	LoggerReady time.Duration
 	Shutdown  func()        // called once, when the shim may end
 }
 

@@ -114,7 +114,7 @@ func (s *Service) startExec(ctx context.Context, c *container, p *process.Proces
 }
 
 func (s *Service) launchExec(ctx context.Context, c *container, e *exec) (*reaper.Process, error) {
-	streams, err := stdio.Open(e.Stdio, c.owner)
+	streams, err := s.openStdio(ctx, c, e.Process)
 	if err != nil {
 		return nil, err
 	}
