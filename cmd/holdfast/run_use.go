@@ -41,7 +41,7 @@ func (r *run) use() (code int, err error) {
 	// One signal may be for what has started though its answer has not come yet.
 	if code, err := r.orSignals(2, func(ctx context.Context) error {
 		_, err := r.container.Start(ctx)
-		return err
+		return r.explain(err)
 	}); err != nil {
 		return code, err
 	}
