@@ -81,10 +81,10 @@ func (e *Events) Start() error {
 		l.Close()
 		return fmt.Errorf("listen for events: %w", err)
 	}
-	events.RegisterForwarder(srv, forwarder{e})
+	e.life++
+	events.RegisterForwarder(srv, forwarder{e, e.life})
 	served := make(chan struct{})
 	e.server, e.served = srv, served
-	e.life++
 	go func() {
 		defer close(served)
 		srv.Serve(context.Background(), l)
@@ -145,15 +145,19 @@ func (e *Events) takeServer() (*ttrpc.Server, chan struct{}) {
 	return srv, e.served
 }
 
-// forwarder is the service's face of Events, kept off its method set.
-type forwarder struct{ e *Events }
+// forwarder is the service's face of Events in one of its lives. A request may
+// outlive that: then it still belongs to it.
+type forwarder struct {
+	e    *Events
+	life int
+}
 
 func (f forwarder) Forward(ctx context.Context, r *events.ForwardRequest) (*wkt.Empty, error) {
 	ev, err := decodeEnvelope(r.Envelope)
 	if err != nil {
 		return nil, err
 	}
-	ev.Arrived = time.Now()
+	ev.Arrived, ev.Life = time.Now(), f.life
 	if f.e.hook != nil {
 		if err := f.e.hook(ctx, ev); err != nil {
 			return nil, err
@@ -166,7 +170,6 @@ func (f forwarder) Forward(ctx context.Context, r *events.ForwardRequest) (*wkt.
 func (e *Events) keep(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ev.Life = e.life
 	e.kept = append(e.kept, ev)
 	close(e.changed)
 	e.changed = make(chan struct{})

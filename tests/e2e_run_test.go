@@ -517,11 +517,10 @@ func TestRunOnATerminalIsLikeBeingThere(t *testing.T) {
 	r.typeKeys("until [ \"$(stty size)\" = '33 77' ]; do sleep 0.02; done; echo re''sized\r")
 	r.waitFor("resized")
 	// An interrupt is the container's key, not the tool's signal.
-	r.typeKeys("echo now''here; sleep 1000\r")
-	r.waitFor("nowhere")
+	r.typeKeys("sh -c 'trap \"echo inter\"rupted\"; exit\" INT; echo be\"\"gun; while :; do sleep 0.02; done'\r")
+	r.waitFor("begun")
 	r.typeKeys("\x03")
-	r.typeKeys("echo still''here\r")
-	r.waitFor("stillhere")
+	r.waitFor("interrupted")
 	r.typeKeys("exit 17\r")
 	if code := r.end(); code != 17 {
 		t.Errorf("code %d, %q", code, r.out)

@@ -171,16 +171,20 @@ func TestAGroupThatIsStartedTwiceAtOnceHasOneShim(t *testing.T) {
 			wg.Wait()
 			close(made)
 			pids := make(map[int]bool)
+			var all []*harness.Container
 			for c := range made {
 				pid, err := c.Shim.Pid(d.Ctx())
 				if err != nil {
 					t.Error(err)
 				}
 				pids[pid] = true
-				defer c.Delete()
+				all = append(all, c)
 			}
 			if len(pids) != 1 {
 				t.Errorf("shims %v", pids)
+			}
+			for _, c := range all {
+				c.Delete()
 			}
 		})
 	}

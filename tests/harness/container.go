@@ -288,7 +288,7 @@ func (c *Container) TryExec(execID string, s client.Streams, args ...string) (*E
 	return e, nil
 }
 
-// Run runs an exec to its end and returns its status and what it printed.
+// ExecOutput runs an exec to its end and returns its status and what it printed.
 func (c *Container) ExecOutput(execID string, args ...string) (uint32, string) {
 	c.d.t.Helper()
 	e := c.Exec(execID, args...)

@@ -26,9 +26,9 @@ func (d *Daemon) Story(id string) []string {
 	return story
 }
 
-// onceEach leaves out an event that an earlier life of the daemon had already:
-// when a daemon goes away its last answer may be lost, and a shim that lost it
-// can only send the event again.
+// onceEach leaves out an event that another life of the daemon had already: when
+// a daemon goes away its last answer may be lost, and a shim that lost it can
+// only send the event again.
 func onceEach(all []client.Event) []client.Event {
 	type key struct {
 		time                   time.Time
@@ -38,7 +38,7 @@ func onceEach(all []client.Event) []client.Event {
 	var once []client.Event
 	for _, e := range all {
 		k := key{e.Time, e.Topic, e.ContainerID, e.ExecID}
-		if life, seen := first[k]; seen && life < e.Life {
+		if life, seen := first[k]; seen && life != e.Life {
 			continue
 		}
 		first[k] = e.Life

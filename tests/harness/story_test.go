@@ -76,7 +76,7 @@ func TestWhatTheContractForbidsIsDisorder(t *testing.T) {
 	}
 }
 
-func TestOnlyARepeatToALaterLifeIsLeftOut(t *testing.T) {
+func TestOnlyARepeatToAnotherLifeIsLeftOut(t *testing.T) {
 	events := told("create", "start", "exit")
 	again := events[2]
 	if got := len(onceEach(append(events, again))); got != 4 {
