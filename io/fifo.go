@@ -1,7 +1,6 @@
 package stdio
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,38 +45,4 @@ func openFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
 	return f, nil
-}
-
-// pipe makes a pipe for a container: ours is non-blocking, for the poller;
-// the container's is blocking, as programs expect, and owned by o.
-func pipe(oursReads bool, o Owner) (ours, theirs *os.File, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, nil, fmt.Errorf("make a stdio pipe: %w", err)
-	}
-	mine, other := fds[0], fds[1]
-	if !oursReads {
-		mine, other = fds[1], fds[0]
-	}
-	// The container may open its end again through /proc/self/fd, and then
-	// the inode's owner decides; both ends share the inode.
-	var chown error
-	if o != (Owner{}) {
-		chown = unix.Fchown(other, o.UID, o.GID)
-	}
-	if err := errors.Join(chown, unix.SetNonblock(mine, true)); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-		return nil, nil, fmt.Errorf("make a stdio pipe: %w", err)
-	}
-	return os.NewFile(uintptr(mine), "stdio pipe"), os.NewFile(uintptr(other), "stdio pipe"), nil
-}
-
-// unread is the number of bytes that wait in the pipe or fifo f.
-func unread(f *os.File) int {
-	n := 0
-	if conn, err := f.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	}
-	return n
 }

@@ -13,8 +13,14 @@ import (
 var ErrInvalid = errors.New("invalid stdio path")
 
 // Paths is what containerd asks for in Create and Exec: each stream empty
-// (none), the absolute path of a fifo, or, for outputs, file:///path. With
-// Terminal, stdout is the one output.
+// (none), the absolute path of a fifo, or, for outputs,
+//
+//	file:///path                  a file that is appended to
+//	binary:///path?key=value&…    a logger, ready when it closes its descriptor 5
+//	binary-v2:///path?key=value&… a logger, ready when it writes a byte to it
+//
+// With Terminal, stdout is the one output and Stderr says nothing. A logger of
+// stdout takes stderr too when Stderr is empty, as with containerd's own shim.
 type Paths struct {
 	Stdin, Stdout, Stderr string
 	Terminal              bool
@@ -23,39 +29,110 @@ type Paths struct {
 // Check reports what in p cannot be used, naming the stream: [ErrInvalid].
 func (p Paths) Check() error {
 	if p.Stdin != "" {
-		if scheme, _, err := target(p.Stdin); err != nil || scheme != "fifo" {
+		if t, err := parse(p.Stdin); err != nil || t.scheme != schemeFifo {
 			return fmt.Errorf("stdin %q: %w: want a fifo's absolute path", p.Stdin, ErrInvalid)
 		}
 	}
-	if _, _, err := target(p.Stdout); p.Stdout != "" && err != nil {
-		return fmt.Errorf("stdout: %w", err)
-	}
-	if _, _, err := target(p.Stderr); p.Stderr != "" && err != nil {
-		return fmt.Errorf("stderr: %w", err)
-	}
-	if p.Terminal && p.Stderr != "" {
-		return fmt.Errorf("stderr %q: %w: a terminal has one output, stdout", p.Stderr, ErrInvalid)
+	for i, path := range p.outputs() {
+		if path == "" {
+			continue
+		}
+		if _, err := parse(path); err != nil {
+			return fmt.Errorf("%s: %w", outputNames[i], err)
+		}
 	}
 	return nil
 }
 
-// target takes a stream's path apart.
-func target(s string) (scheme, path string, err error) {
-	scheme, path = "fifo", s
+var outputNames = [2]string{"stdout", "stderr"}
+
+// outputs are the paths of stdout and stderr, empty where there is no stream.
+func (p Paths) outputs() [2]string {
+	switch {
+	case p.Terminal:
+		return [2]string{p.Stdout, ""}
+	case p.Stderr == "":
+		if t, err := parse(p.Stdout); err == nil && t.isLogger() {
+			return [2]string{p.Stdout, p.Stdout}
+		}
+	}
+	return [2]string{p.Stdout, p.Stderr}
+}
+
+const (
+	schemeFifo     = "fifo"
+	schemeFile     = "file"
+	schemeLogger   = "binary"
+	schemeLoggerV2 = "binary-v2"
+)
+
+// target is the path of one stream, taken apart.
+type target struct {
+	scheme string
+	path   string
+	args   []string // of a logger, without argv[0]
+}
+
+func (t target) isLogger() bool { return t.scheme == schemeLogger || t.scheme == schemeLoggerV2 }
+
+func parse(s string) (target, error) {
+	t := target{scheme: schemeFifo, path: s}
 	if strings.Contains(s, "://") {
 		u, err := url.Parse(s)
 		if err != nil {
-			return "", "", fmt.Errorf("%q: %w: %w", s, ErrInvalid, err)
+			return target{}, fmt.Errorf("%q: %w: %w", s, ErrInvalid, err)
 		}
-		scheme, path = u.Scheme, u.Path
+		t.scheme, t.path = u.Scheme, u.Path
+		if t.isLogger() {
+			if t.args, err = loggerArgs(u.RawQuery); err != nil {
+				return target{}, fmt.Errorf("%q: %w: %w", s, ErrInvalid, err)
+			}
+		}
 	}
 	switch {
-	case scheme != "fifo" && scheme != "file":
-		return "", "", fmt.Errorf("%q: %w: scheme %q is not known", s, ErrInvalid, scheme)
-	case !filepath.IsAbs(path):
-		return "", "", fmt.Errorf("%q: %w: not an absolute path", s, ErrInvalid)
-	case strings.ContainsRune(path, 0):
-		return "", "", fmt.Errorf("%q: %w: it holds a NUL", s, ErrInvalid)
+	case t.scheme != schemeFifo && t.scheme != schemeFile && !t.isLogger():
+		return target{}, fmt.Errorf("%q: %w: scheme %q is not known", s, ErrInvalid, t.scheme)
+	case !filepath.IsAbs(t.path):
+		return target{}, fmt.Errorf("%q: %w: not an absolute path", s, ErrInvalid)
 	}
-	return scheme, path, nil
+	for _, part := range append(t.args, t.path) {
+		if strings.ContainsRune(part, 0) {
+			return target{}, fmt.Errorf("%q: %w: it holds a NUL", s, ErrInvalid)
+		}
+	}
+	return t, nil
+}
+
+// loggerArgs are the arguments that a query makes: each key once, in the order
+// in which they stand there, and after it its first value, empty or not. That
+// is containerd's way, which only has no order.
+func loggerArgs(query string) ([]string, error) {
+	var args []string
+	seen := func(key string) bool {
+		for i := 0; i < len(args); i += 2 {
+			if args[i] == key {
+				return true
+			}
+		}
+		return false
+	}
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if pair == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		key, err := url.QueryUnescape(key)
+		if err != nil {
+			return nil, err
+		}
+		if value, err = url.QueryUnescape(value); err != nil {
+			return nil, err
+		}
+		if !seen(key) {
+			args = append(args, key, value)
+		}
+	}
+	return args, nil
 }

@@ -6,117 +6,242 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// spliceMax is the most that one splice moves: the largest pipe an
-	// unprivileged process may have.
-	spliceMax = 1 << 20
-	// copySize is the size of the buffers used where splice refuses.
+	// copySize is the size of the buffers for what splice cannot move.
 	copySize = 32 << 10
+	// calm is how long a stream must have been silent for its pipes to be
+	// given their old size back.
+	calm = 10 * time.Second
 )
 
-// copyBuffers are taken only while bytes move: an idle stream holds none.
-var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
+// copyBuffers and pageBuffers are taken only while bytes move: an idle stream
+// holds none.
+var (
+	copyBuffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+	pageBuffers = sync.Pool{New: func() any { b := make([]byte, pageSize); return &b }}
+)
 
 // relay moves the bytes of src to dst until src ends. It runs in a goroutine
 // of its own and ends early when either file is closed.
 type relay struct {
 	src, dst *os.File
+	ended    chan struct{} // closed when it has ended
+
+	// The running goroutine's own. The two functions are what the poller calls
+	// when src can be read and dst be written; buf, n and err are how they and
+	// the goroutine tell each other. All of it is kept here, so that a move
+	// allocates nothing.
+	from, to syscall.RawConn
+	get, put func(fd uintptr) bool
+	buffers  *sync.Pool
+	buf      *[]byte
+	rest     []byte // of buf, still to be written
+	n        int
+	err      error
+	sizes    pipeSizes
+	pace     pace
 
 	mu    sync.Mutex
-	moved chan struct{} // closed and replaced each time src was seen empty; guarded by mu
+	moved chan struct{} // closed when src is seen empty; nil while nobody waits for that; guarded by mu
 	busy  bool          // bytes may be in a buffer, neither in src nor in dst; guarded by mu
-	ended chan struct{}
 }
 
 func newRelay(src, dst *os.File) *relay {
-	return &relay{src: src, dst: dst, moved: make(chan struct{}), ended: make(chan struct{})}
+	return &relay{src: src, dst: dst, ended: make(chan struct{})}
 }
 
-// run moves with splice where the files are such that it can. It returns nil
-// at src's end.
+// run moves what is worth it with splice, where the files are such that it
+// can. It returns nil at src's end.
 func (r *relay) run() error {
 	defer close(r.ended)
-	src, err := r.src.SyscallConn()
-	if err != nil {
+	if err := r.open(); err != nil {
 		return err
 	}
-	dst, err := r.dst.SyscallConn()
-	if err != nil {
-		return err
-	}
-	err = r.splice(src, dst)
+	err := r.move()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-		err = r.copy(src)
+		err = r.copy()
+	}
+	return failure(err)
+}
+
+// runCopying moves everything through a buffer. It returns nil at src's end.
+func (r *relay) runCopying() error {
+	defer close(r.ended)
+	if err := r.open(); err != nil {
+		return err
+	}
+	return failure(r.copy())
+}
+
+func (r *relay) open() (err error) {
+	if r.from, err = r.src.SyscallConn(); err != nil {
+		return err
+	}
+	if r.to, err = r.dst.SyscallConn(); err != nil {
+		return err
+	}
+	r.get, r.put = r.tryGet, r.tryPut
+	return nil
+}
+
+// failure is err unless that is src's end. A pty's master says with EIO that
+// its last slave was closed.
+func failure(err error) error {
+	if err == io.EOF || errors.Is(err, unix.EIO) {
+		return nil
 	}
 	return err
 }
 
-// runCopying moves through a buffer. It returns nil at src's end.
-func (r *relay) runCopying() error {
-	defer close(r.ended)
-	src, err := r.src.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return r.copy(src)
-}
-
-// splice moves pages from pipe to pipe inside the kernel. EINVAL says that
-// the files are none that can do that; nothing was moved then.
-func (r *relay) splice(src, dst syscall.RawConn) error {
+// move is the way of pipes and fifos. Bytes that come by less than a page at a
+// time are copied: each splice takes slots of the fifo, one for a single line
+// too, and sixteen lines would fill a fifo whose reader is away, while a write
+// fills up the slot before it first. More is spliced: the pages change hands
+// inside the kernel.
+//
+// EINVAL, ENOSYS and EPERM say that splice does not work here; whatever was
+// taken from src is in dst then. src's end is io.EOF.
+func (r *relay) move() error {
 	for {
-		var (
-			n    int64
-			err  error
-			full bool
-		)
-		waitErr := src.Read(func(sfd uintptr) bool {
-			ctlErr := dst.Control(func(dfd uintptr) {
-				n, err = splice(int(sfd), int(dfd))
-			})
-			if ctlErr != nil {
-				err = ctlErr
-				return true
-			}
-			if err != unix.EAGAIN {
-				return true
-			}
-			// EAGAIN does not say which side it means, and the poller tells
-			// of changes only: waiting for the wrong side is waiting forever.
-			if ready(int(sfd), unix.POLLIN) {
-				full = true
-				return true
-			}
-			r.idle()
-			return false
-		})
-		switch {
-		case waitErr != nil:
-			return waitErr
-		case full:
-			if err := dst.Write(func(fd uintptr) bool { return ready(int(fd), unix.POLLOUT) }); err != nil {
-				return err
-			}
-		case err != nil:
+		n, err := r.moveBuffer(&pageBuffers)
+		for err == nil && n >= pageSize {
+			r.pace.moved(n, &r.sizes)
+			n, err = r.splice()
+		}
+		if err != nil {
 			return err
-		case n == 0:
-			return nil
+		}
+		r.pace.moved(n, &r.sizes)
+	}
+}
+
+// copy is the way of everything else.
+func (r *relay) copy() error {
+	for {
+		if _, err := r.moveBuffer(&copyBuffers); err != nil {
+			return err
 		}
 	}
 }
 
-func splice(src, dst int) (n int64, err error) {
+// moveBuffer waits until src has bytes and copies what one read gives of them.
+func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
+	r.buffers = buffers
+	if r.sizes.grown() {
+		_ = r.src.SetReadDeadline(time.Now().Add(calm)) // only a file without poller refuses, and has no end to wait for
+	}
+	err := r.from.Read(r.get)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		r.sizes.shrink(r.from, r.to)
+		_ = r.src.SetReadDeadline(time.Time{})
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		buffers.Put(r.buf)
+		r.buf, r.rest = nil, nil
+	}()
+	n, err := r.n, r.err
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	for r.rest = (*r.buf)[:n]; len(r.rest) > 0; {
+		if err := r.to.Write(r.put); err != nil {
+			return 0, err
+		}
+		if r.err != nil {
+			return 0, r.err
+		}
+	}
+	return n, nil
+}
+
+// tryGet reads into a buffer; false when there is nothing to read.
+func (r *relay) tryGet(fd uintptr) bool {
+	r.buf = r.buffers.Get().(*[]byte)
+	r.mu.Lock()
+	r.busy = true
+	r.mu.Unlock()
+	r.n, r.err = read(int(fd), *r.buf)
+	if r.err != unix.EAGAIN {
+		return true
+	}
+	r.buffers.Put(r.buf)
+	r.buf = nil
+	r.idle()
+	return false
+}
+
+// tryPut writes of the rest what dst takes; false when it takes nothing.
+func (r *relay) tryPut(fd uintptr) bool {
+	r.n, r.err = write(int(fd), r.rest)
+	if r.err == unix.EAGAIN && r.sizes.grow(r.from, r.to) {
+		r.n, r.err = write(int(fd), r.rest)
+	}
+	r.rest = r.rest[r.n:]
+	return r.err != unix.EAGAIN
+}
+
+// splice moves pages from pipe to pipe, and waits only for room in dst: 0 says
+// that src is empty.
+func (r *relay) splice() (int, error) {
 	for {
-		n, err = unix.Splice(src, nil, dst, nil, spliceMax, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		if err != unix.EINTR {
-			return n, err
+		full := false
+		var srcErr error
+		dstErr := r.to.Control(func(dfd uintptr) {
+			srcErr = r.from.Control(func(sfd uintptr) {
+				r.n, r.err = splice(int(sfd), int(dfd))
+				// EAGAIN does not say which side it means, and the poller
+				// tells of changes only: waiting for the wrong side is
+				// waiting forever.
+				full = r.err == unix.EAGAIN && ready(int(sfd), unix.POLLIN)
+			})
+		})
+		switch err := errors.Join(dstErr, srcErr); {
+		case err != nil:
+			return 0, err
+		case full:
+			if r.sizes.grow(r.from, r.to) {
+				continue
+			}
+			if err := r.to.Write(writable); err != nil {
+				return 0, err
+			}
+		case r.err == unix.EAGAIN:
+			return 0, nil
+		case r.err != nil:
+			return 0, r.err
+		case r.n == 0:
+			return 0, io.EOF
+		default:
+			if r.sizes.half(r.n) {
+				r.sizes.grow(r.from, r.to)
+			}
+			return r.n, nil
 		}
 	}
 }
+
+func splice(src, dst int) (int, error) {
+	for {
+		n, err := unix.Splice(src, nil, dst, nil, bigPipe, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if err != unix.EINTR {
+			return int(n), err
+		}
+	}
+}
+
+func writable(fd uintptr) bool { return ready(int(fd), unix.POLLOUT) }
 
 // ready reports whether fd has one of events, an error or a hang-up.
 func ready(fd int, events int16) bool {
@@ -125,45 +250,6 @@ func ready(fd int, events int16) bool {
 		n, err := unix.Poll(fds[:], 0)
 		if err != unix.EINTR {
 			return n > 0
-		}
-	}
-}
-
-// copy moves the bytes through a buffer.
-func (r *relay) copy(src syscall.RawConn) error {
-	for {
-		var (
-			buf *[copySize]byte
-			n   int
-			err error
-		)
-		waitErr := src.Read(func(fd uintptr) bool {
-			buf = copyBuffers.Get().(*[copySize]byte)
-			r.mu.Lock()
-			r.busy = true
-			r.mu.Unlock()
-			n, err = read(int(fd), buf[:])
-			if err != unix.EAGAIN {
-				return true
-			}
-			copyBuffers.Put(buf)
-			r.idle()
-			return false
-		})
-		if waitErr != nil {
-			return waitErr
-		}
-		if n > 0 {
-			_, err = r.dst.Write(buf[:n])
-		} else if err == nil {
-			err = io.EOF
-		}
-		copyBuffers.Put(buf)
-		if err == io.EOF || errors.Is(err, unix.EIO) {
-			return nil // EIO is how a pty master says that its last slave was closed
-		}
-		if err != nil {
-			return err
 		}
 	}
 }
@@ -177,12 +263,23 @@ func read(fd int, buf []byte) (n int, err error) {
 	}
 }
 
+func write(fd int, buf []byte) (n int, err error) {
+	for {
+		n, err = unix.Write(fd, buf)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
 // idle tells those who wait in drained that src was seen empty.
 func (r *relay) idle() {
 	r.mu.Lock()
 	r.busy = false
-	close(r.moved)
-	r.moved = make(chan struct{})
+	if r.moved != nil {
+		close(r.moved)
+		r.moved = nil
+	}
 	r.mu.Unlock()
 }
 
@@ -191,10 +288,13 @@ func (r *relay) idle() {
 func (r *relay) drained(stop <-chan struct{}) bool {
 	for {
 		r.mu.Lock()
-		moved := r.moved
 		// Not before the lock: the copying path takes bytes out of src only
 		// after it has said that it is busy.
 		empty := !r.busy && unread(r.src) == 0
+		if r.moved == nil {
+			r.moved = make(chan struct{})
+		}
+		moved := r.moved
 		r.mu.Unlock()
 		if empty {
 			return true

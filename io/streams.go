@@ -1,12 +1,27 @@
 package stdio
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 )
+
+// Setup is what [Open] needs besides the paths.
+type Setup struct {
+	Owner         Owner
+	ID, Namespace string // what a logger is told of its container: for an exec, the exec's id
+
+	// Start starts a logger in a process group of its own, one that outlives
+	// this process. Nil: there are no loggers.
+	Start func(*Program) (Child, error)
+	Ready time.Duration // how long a logger may take to become ready; 0: 30 s
+	// Report is told what happens to a logger later: its end before that of
+	// the output, and that it had to be killed. It is called from any
+	// goroutine and may be nil.
+	Report func(error)
+}
 
 // Owner is the uid and gid that own a container's pipes (IoUid and IoGid of
 // the runtime options). The zero leaves them to root.
@@ -19,17 +34,19 @@ type Owner struct{ UID, GID int }
 // It owns its descriptors and one goroutine a stream, which end by themselves
 // at the stream's end or at Close.
 type Streams struct {
-	paths Paths
+	paths   Paths
+	outputs []*output // set by Open, and with a terminal by Started
+	loggers []*logger // set by Open
+	closing sync.Once
 
-	mu      sync.Mutex // guards everything below; never held while bytes move
-	stdin   *input     // nil: none, or over
-	outputs []*output
-	child   [3]*os.File // the container's ends, until Started
-	term    *terminal   // nil without a terminal, or before its master came
-	size    winsize     // asked for before the master came
-	socket  *consoleSocket
-	moving  bool // the relays were started
-	closed  bool
+	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move
+	stdin  *input      // nil: none, or over
+	child  [3]*os.File // the container's ends, until Started
+	term   *terminal   // nil without a terminal, or before its master came
+	size   winsize     // asked for before the master came
+	socket *consoleSocket
+	moving bool // the relays were started
+	closed bool
 }
 
 // input moves a fifo into the container.
@@ -39,16 +56,21 @@ type input struct {
 	r    *relay
 }
 
-// output moves a container's output into its fifo or file.
+// output moves a container's output to where it is wanted: one of fifo, file
+// and log.
 type output struct {
-	fifo *ends    // nil for a file
-	file *os.File // nil for a fifo
-	r    *relay   // nil until there is a source
+	fifo *ends
+	file *os.File
+	log  *logPipe
+	r    *relay // nil until there is a source; and for ever if the container writes to log itself
 }
 
 func (o *output) sink() *os.File {
-	if o.fifo != nil {
+	switch {
+	case o.fifo != nil:
 		return o.fifo.w
+	case o.log != nil:
+		return o.log.w
 	}
 	return o.file
 }
@@ -59,21 +81,24 @@ func (o *output) sink() *os.File {
 // throws its bytes away.
 func (o *output) finish() {
 	o.r.src.Close()
-	if o.file != nil {
-		o.file.Close()
+	o.sink().Close()
+	if o.fifo == nil {
 		return
 	}
-	o.fifo.w.Close()
 	if unread(o.fifo.r) == 0 {
 		o.fifo.r.Close()
 	}
 }
 
-// Open opens what p names and makes the pipes. Nothing moves yet. An error
-// names the stream and leaves nothing open.
-func Open(p Paths, owner Owner) (_ *Streams, err error) {
+// Open opens what p names, makes the pipes, and starts the loggers and waits
+// until they are ready. Nothing moves yet. An error names the stream and leaves
+// nothing open; it is [ErrInvalid] or [ErrLogger] where it is about these.
+func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 	if err := p.Check(); err != nil {
 		return nil, err
+	}
+	if set.Report == nil {
+		set.Report = func(error) {}
 	}
 	s := &Streams{paths: p}
 	defer func() {
@@ -82,38 +107,24 @@ func Open(p Paths, owner Owner) (_ *Streams, err error) {
 		}
 	}()
 	if p.Stdin != "" {
-		fifo, err := openFifo(p.Stdin)
-		if err != nil {
+		if err := s.openInput(p.Stdin, set.Owner); err != nil {
 			return nil, fmt.Errorf("stdin: %w", err)
 		}
-		s.stdin = &input{fifo: fifo}
-		if !p.Terminal {
-			ours, theirs, err := pipe(false, owner)
-			if err != nil {
-				return nil, fmt.Errorf("stdin: %w", err)
-			}
-			s.child[0] = theirs
-			s.stdin.pipe = ours
-			s.stdin.r = newRelay(fifo.r, ours)
-		}
 	}
-	for i, path := range []string{p.Stdout, p.Stderr} {
+	for i, path := range p.outputs() {
 		if path == "" {
 			continue
 		}
-		name := [...]string{"stdout", "stderr"}[i]
-		out, err := openOutput(path)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		if err := s.openOutput(i, path, set.Owner); err != nil {
+			return nil, fmt.Errorf("%s: %w", outputNames[i], err)
 		}
-		s.outputs = append(s.outputs, out)
-		if !p.Terminal {
-			ours, theirs, err := pipe(true, owner)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			s.child[1+i] = theirs
-			out.r = newRelay(ours, out.sink())
+	}
+	for _, l := range s.loggers {
+		if set.Start == nil {
+			return nil, fmt.Errorf("%w: %q: there are none here", ErrLogger, l.uri)
+		}
+		if err := l.start(ctx, &set); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
@@ -123,17 +134,70 @@ func Open(p Paths, owner Owner) (_ *Streams, err error) {
 // the console socket of Listen instead of the descriptors of Child.
 func (s *Streams) Terminal() bool { return s.paths.Terminal }
 
-func openOutput(path string) (*output, error) {
-	scheme, path, err := target(path)
-	if err != nil {
-		return nil, err
-	}
-	if scheme == "file" {
-		f, err := openFile(path)
-		return &output{file: f}, err
-	}
+func (s *Streams) openInput(path string, owner Owner) error {
 	fifo, err := openFifo(path)
-	return &output{fifo: fifo}, err
+	if err != nil {
+		return err
+	}
+	s.stdin = &input{fifo: fifo}
+	if s.paths.Terminal {
+		return nil
+	}
+	ours, theirs, err := pipe(false, owner)
+	if err != nil {
+		return err
+	}
+	s.child[0] = theirs
+	s.stdin.pipe = ours
+	s.stdin.r = newRelay(fifo.r, ours)
+	return nil
+}
+
+// openOutput opens the path of stdout (0) or stderr (1).
+func (s *Streams) openOutput(i int, path string, owner Owner) error {
+	t, err := parse(path)
+	if err != nil {
+		return err
+	}
+	o := new(output)
+	switch {
+	case t.isLogger():
+		l := s.logger(path, t)
+		if o.log, s.child[1+i], err = newLogPipe(l, s.paths.Terminal, owner); err != nil {
+			return err
+		}
+		l.pipes[i] = o.log
+	case t.scheme == schemeFile:
+		o.file, err = openFile(t.path)
+	default:
+		o.fifo, err = openFifo(t.path)
+	}
+	if err != nil {
+		return err
+	}
+	s.outputs = append(s.outputs, o)
+	if s.paths.Terminal || o.log != nil {
+		return nil
+	}
+	ours, theirs, err := pipe(true, owner)
+	if err != nil {
+		return err
+	}
+	s.child[1+i] = theirs
+	o.r = newRelay(ours, o.sink())
+	return nil
+}
+
+// logger is the one of that URI: the same for both outputs is one program.
+func (s *Streams) logger(uri string, t target) *logger {
+	for _, l := range s.loggers {
+		if l.uri == uri {
+			return l
+		}
+	}
+	l := &logger{uri: uri, target: t}
+	s.loggers = append(s.loggers, l)
+	return l
 }
 
 // Child starts the relays of a process without a terminal and returns the
@@ -209,6 +273,9 @@ func (s *Streams) startLocked() {
 		}()
 	}
 	for _, o := range s.outputs {
+		if o.r == nil {
+			continue
+		}
 		go func() {
 			_ = move(o.r) // closed, or a full disk: nobody is there to be told who would not see it
 			s.endOutput(o)
@@ -250,24 +317,19 @@ func (s *Streams) CloseStdin() {
 }
 
 // Drain waits until every byte that the process had written when Drain was
-// called is in its fifo, at most for limit; a terminal's until it was hung up.
-// It reports whether that came to be.
+// called is in its fifo or was read by its logger, at most for limit; a
+// terminal's until it was hung up. It reports whether that came to be.
 //
 // It does not wait for EOF: a child that outlives the process may hold the
 // stream for ever, and what that one writes goes on being moved.
 func (s *Streams) Drain(limit time.Duration) bool {
-	s.mu.Lock()
-	outputs := s.outputs
-	terminal := s.paths.Terminal
-	s.mu.Unlock()
 	stop := make(chan struct{})
 	timer := time.AfterFunc(limit, func() { close(stop) })
 	defer timer.Stop()
-	for _, o := range outputs {
-		if o.r == nil {
-			continue
-		}
-		if terminal {
+	for _, o := range s.all() {
+		switch {
+		case o.r == nil:
+		case s.paths.Terminal:
 			// The kernel may still carry bytes between slave and master
 			// that no call counts; EIO comes after the last of them.
 			select {
@@ -275,15 +337,24 @@ func (s *Streams) Drain(limit time.Duration) bool {
 			case <-stop:
 				return false
 			}
-		} else if !o.r.drained(stop) {
+		case !o.r.drained(stop):
+			return false
+		}
+		if o.log != nil && !o.log.drained(stop) {
 			return false
 		}
 	}
 	return true
 }
 
+func (s *Streams) all() []*output {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outputs
+}
+
 // Wait waits until every output has ended, which may be long after the process
-// if it left a child with them.
+// if it left a child with them. It ends early when Close is called.
 func (s *Streams) Wait() {
 	s.mu.Lock()
 	outputs := s.outputs
@@ -292,7 +363,11 @@ func (s *Streams) Wait() {
 	}
 	s.mu.Unlock()
 	for _, o := range outputs {
-		<-o.r.ended
+		if o.r != nil {
+			<-o.r.ended
+		} else {
+			o.log.wait()
+		}
 	}
 }
 
@@ -321,9 +396,22 @@ func (s *Streams) CloseInput() {
 	}
 }
 
-// Close closes everything that is held. What a fifo holds stays readable for
-// those who have it open.
+// Close closes everything that is held, and waits for the end of the loggers:
+// they have 11 s to finish before they are killed. What a fifo holds stays
+// readable for those who have it open. Close may be called more than once; each
+// call returns when all is done.
 func (s *Streams) Close() {
+	s.closing.Do(func() {
+		s.closeFiles()
+		var loggers sync.WaitGroup
+		for _, l := range s.loggers {
+			loggers.Go(l.end)
+		}
+		loggers.Wait()
+	})
+}
+
+func (s *Streams) closeFiles() {
 	s.CloseInput()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,11 +422,13 @@ func (s *Streams) Close() {
 		if o.r != nil {
 			o.r.src.Close()
 		}
-		if o.file != nil {
+		switch {
+		case o.file != nil:
 			o.file.Close()
-		}
-		if o.fifo != nil {
+		case o.fifo != nil:
 			o.fifo.close()
+		case o.log.w != nil:
+			o.log.w.Close()
 		}
 	}
 	if s.term != nil {
@@ -357,5 +447,6 @@ func (s *Streams) closeChildLocked() {
 }
 
 func (e *ends) close() {
-	_ = errors.Join(e.w.Close(), e.r.Close())
+	e.w.Close()
+	e.r.Close()
 }

@@ -28,8 +28,7 @@ type Config struct {
 	Log       *log.Logger
 	Deadlines runc.Deadlines
 	Drain     time.Duration // how long Delete waits for the stdio; 0: 10 s
-	// LoggerReady is how long a logger may take to become ready; 0: 30 s.
-	LoggerReady time.Duration
+	Ready     time.Duration // how long a logger may take to become ready; 0: 30 s
 	Shutdown  func()        // called once, when the shim may end
 }
 

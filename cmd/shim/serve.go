@@ -69,6 +69,7 @@ func serve(flags bootstrap.Flags) error {
 		Log:       logger,
 		Deadlines: set.deadlines,
 		Drain:     set.drain,
+		Ready:     set.ready,
 		Shutdown:  func() { close(ended) },
 	})
 	server, err := ttrpc.NewServer()

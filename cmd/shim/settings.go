@@ -17,6 +17,7 @@ import (
 type settings struct {
 	deadlines runc.Deadlines // HOLDFAST_RUNC_TIMEOUT, HOLDFAST_RUNC_TIMEOUT_<VERB>
 	drain     time.Duration  // HOLDFAST_DRAIN_TIMEOUT: how long Delete waits for output to be read; 0: the default
+	ready     time.Duration  // HOLDFAST_LOGGER_TIMEOUT: how long a logger may take to become ready; 0: the default
 	level     zapcore.Level  // HOLDFAST_LOG_LEVEL, on containerd's scale
 }
 
@@ -24,11 +25,11 @@ func readSettings(getenv func(string) string) (s settings, err error) {
 	if s.deadlines, err = runc.DeadlinesFromEnv(getenv); err != nil {
 		return s, err
 	}
-	const drain = "HOLDFAST_DRAIN_TIMEOUT"
-	if value := getenv(drain); value != "" {
-		if s.drain, err = time.ParseDuration(value); err != nil || s.drain <= 0 {
-			return s, fmt.Errorf("%s=%q: want a duration above zero, as 10s", drain, value)
-		}
+	if s.drain, err = readDuration(getenv, "HOLDFAST_DRAIN_TIMEOUT"); err != nil {
+		return s, err
+	}
+	if s.ready, err = readDuration(getenv, "HOLDFAST_LOGGER_TIMEOUT"); err != nil {
+		return s, err
 	}
 	level := 0
 	if value := getenv(bootstrap.LogLevelEnv); value != "" {
@@ -38,4 +39,17 @@ func readSettings(getenv func(string) string) (s settings, err error) {
 	}
 	s.level = log.Level(level)
 	return s, nil
+}
+
+// readDuration is 0 for a variable that is not set.
+func readDuration(getenv func(string) string, name string) (time.Duration, error) {
+	value := getenv(name)
+	if value == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%s=%q: want a duration above zero, as 10s", name, value)
+	}
+	return d, nil
 }
