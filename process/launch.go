@@ -45,12 +45,17 @@ func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (*reaper.
 	child, err := l.run(pidFile, func(io runc.IO) error {
 		return l.Runtime.Create(ctx, runc.CreateOpts{IO: io, PidFile: pidFile, NoPivot: noPivot, NoNewKeyring: noNewKeyring})
 	})
-	if err != nil && !errors.Is(err, runc.ErrExists) && !errors.Is(err, runc.ErrNoRuntime) {
-		if undo := l.undo(context.WithoutCancel(ctx)); undo != nil {
-			err = fmt.Errorf("%w (and not all of the container could be removed: %w)", err, undo)
-		}
+	if err == nil {
+		return child, nil
 	}
-	return child, err
+	err = fmt.Errorf("OCI runtime create failed: %w", err) // containerd's words, which scripts look for
+	if errors.Is(err, runc.ErrExists) || errors.Is(err, runc.ErrNoRuntime) {
+		return nil, err // what is there is another's, or nothing
+	}
+	if undo := l.undo(context.WithoutCancel(ctx)); undo != nil {
+		err = fmt.Errorf("%w (and not all of the container could be removed: %w)", err, undo)
+	}
+	return nil, err
 }
 
 // undo removes what a create has left that failed or was killed. A runtime that
@@ -74,9 +79,13 @@ func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (*reaper.Proc
 	}
 	defer os.Remove(specFile)
 	defer os.Remove(pidFile)
-	return l.run(pidFile, func(io runc.IO) error {
+	child, err := l.run(pidFile, func(io runc.IO) error {
 		return l.Runtime.Exec(ctx, runc.ExecOpts{IO: io, ProcessFile: specFile, PidFile: pidFile})
 	})
+	if err != nil {
+		return nil, fmt.Errorf("OCI runtime exec failed: %w", err)
+	}
+	return child, nil
 }
 
 // run calls the runtime with the process's stdio and adopts what it leaves.

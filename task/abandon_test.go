@@ -1,18 +1,52 @@
 package task
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
+
+// after plays that nothing has happened for the limit.
+func (t *idleTimer) after() { t.timer.Reset(0) }
+
+func abandoning(t *testing.T) (*Service, chan struct{}) {
+	t.Helper()
+	down := make(chan struct{})
+	s := New(Config{Namespace: "ns", Idle: time.Hour, Shutdown: func() { close(down) }})
+	t.Cleanup(s.idle.busy)
+	return s, down
+}
+
+func TestShimThatNeverGotAContainerEnds(t *testing.T) {
+	s, down := abandoning(t)
+	s.idle.after()
+	select {
+	case <-down:
+	case <-time.After(patience):
+		t.Fatal("it stays")
+	}
+	c, _ := bare(t, true)
+	if err := s.reserve(c); err == nil {
+		t.Error("a container was taken by a shim that ends")
+	}
+}
 
 func TestShimWithAContainerIsNotAbandoned(t *testing.T) {
-	s, _ := service(t)
-	c := hold(t, s)
-	if s.Abandon() {
-		t.Fatal("abandoned with a container")
+	s, down := abandoning(t)
+	c, _ := bare(t, true)
+	if err := s.reserve(c); err != nil {
+		t.Fatal(err)
+	}
+	if s.idle.timer.Stop() {
+		t.Error("the time runs with a container there")
+	}
+	s.abandon() // as if it had fired in this moment
+	select {
+	case <-down:
+		t.Fatal("ended with a container")
+	default:
 	}
 	s.forget(c)
-	if !s.Abandon() {
-		t.Fatal("not abandoned without one")
-	}
-	if err := s.reserve(c); err == nil {
-		t.Error("a container was taken by an abandoned shim")
+	if !s.idle.timer.Stop() {
+		t.Error("the time does not run after the last container")
 	}
 }

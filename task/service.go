@@ -29,6 +29,7 @@ type Config struct {
 	Deadlines runc.Deadlines
 	Drain     time.Duration // how long Delete waits for the stdio; 0: 10 s
 	Ready     time.Duration // how long a logger may take to become ready; 0: 30 s
+	Idle      time.Duration // how long the shim stays without a container; 0: 1 min
 	Shutdown  func()        // called once, when the shim may end
 }
 
@@ -44,6 +45,7 @@ type Service struct {
 	asked      bool                            // Shutdown came while a container was there
 	closing    bool                            // no container is taken any more
 
+	idle     *idleTimer
 	retiring atomic.Bool   // Retire was called
 	look     chan struct{} // holds a token when somebody's init has ended since Retire
 }
@@ -55,7 +57,17 @@ func New(c Config) *Service {
 	if c.Drain == 0 {
 		c.Drain = 10 * time.Second
 	}
-	return &Service{Config: c, containers: make(map[string]*container), answers: make(map[string]*task.DeleteResponse), look: make(chan struct{}, 1)}
+	if c.Idle == 0 {
+		c.Idle = time.Minute
+	}
+	s := &Service{
+		Config:     c,
+		containers: make(map[string]*container),
+		answers:    make(map[string]*task.DeleteResponse),
+		look:       make(chan struct{}, 1),
+	}
+	s.idle = newIdleTimer(c.Idle, s.abandon)
+	return s
 }
 
 // Containers is the number of containers that were not deleted.
@@ -172,6 +184,7 @@ func (s *Service) reserve(c *container) error {
 		return status.Errorf(codes.AlreadyExists, "container %q: already exists", c.id)
 	}
 	s.containers[c.id] = c
+	s.idle.busy()
 	delete(s.answers, c.id)
 	return nil
 }
@@ -180,6 +193,9 @@ func (s *Service) forget(c *container) {
 	s.mu.Lock()
 	if s.containers[c.id] == c {
 		delete(s.containers, c.id)
+		if len(s.containers) == 0 {
+			s.idle.idle()
+		}
 	}
 	s.mu.Unlock()
 	s.lookQuiet() // it may have been one that failed to be made

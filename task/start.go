@@ -60,7 +60,7 @@ func (c *container) startInit(ctx context.Context) error {
 		// Init still waits: the start may be tried again, or the container
 		// deleted. If it has ended, that is told now.
 		_ = c.init.To(process.Created)
-		return err
+		return fmt.Errorf("OCI runtime start failed: %w", err)
 	}
 	if err := c.init.To(process.Running); err != nil {
 		return err

@@ -69,6 +69,7 @@ func serve(flags bootstrap.Flags) error {
 		Log:       logger,
 		Deadlines: set.deadlines,
 		Drain:     set.drain,
+		Idle:      set.idle,
 		Ready:     set.ready,
 		Shutdown:  func() { close(ended) },
 	})
@@ -79,17 +80,11 @@ func serve(flags bootstrap.Flags) error {
 	task.Register(server, service)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	abandoned := make(chan struct{}, 1)
-	attended := attend(listener, abandonLimit, func() {
-		if service.Abandon() {
-			abandoned <- struct{}{}
-		}
-	})
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ctx, attended) }()
+	go func() { failed <- server.Serve(ctx, listener) }()
 
 	logger.Info("serving", log.String("id", flags.ID), log.Int("pid", os.Getpid()), log.String("version", version.Version))
-	err = await(service, ended, abandoned, failed, logger)
+	err = await(service, ended, failed, logger)
 	logger.Info("ending", log.Int("containers", service.Containers()))
 
 	// The socket goes first: whoever wants a shim from now on gets another.
@@ -105,11 +100,10 @@ func serve(flags bootstrap.Flags) error {
 	return err
 }
 
-// await returns when the shim is to end: because it was shut down, because it
-// holds nothing and nobody comes, because it can serve no longer, or by a
-// signal, which waits until no container runs: a shim that ends before leaves a
-// container that nobody reaps or reports.
-func await(service *tasks.Service, ended, abandoned <-chan struct{}, failed <-chan error, logger *log.Logger) error {
+// await returns when the shim is to end: because it was shut down or abandoned,
+// because it can serve no longer, or by a signal, which waits until no container
+// runs: a shim that ends before leaves a container that nobody reaps or reports.
+func await(service *tasks.Service, ended <-chan struct{}, failed <-chan error, logger *log.Logger) error {
 	// Caught, not ignored: what is ignored stays so in every program that the
 	// shim starts, down to the container's.
 	signals := make(chan os.Signal, 8)
@@ -121,9 +115,6 @@ func await(service *tasks.Service, ended, abandoned <-chan struct{}, failed <-ch
 		case <-ended:
 			return nil
 		case <-retired:
-			return nil
-		case <-abandoned:
-			logger.Info("nobody has come for a shim without a container", log.Duration("waited", abandonLimit))
 			return nil
 		case err := <-failed:
 			return fmt.Errorf("serve: %w", err)

@@ -18,6 +18,7 @@ type settings struct {
 	deadlines runc.Deadlines // HOLDFAST_RUNC_TIMEOUT, HOLDFAST_RUNC_TIMEOUT_<VERB>
 	drain     time.Duration  // HOLDFAST_DRAIN_TIMEOUT: how long Delete waits for output to be read; 0: the default
 	ready     time.Duration  // HOLDFAST_LOGGER_TIMEOUT: how long a logger may take to become ready; 0: the default
+	idle      time.Duration  // HOLDFAST_IDLE_TIMEOUT: how long a shim stays without a container; 0: the default
 	level     zapcore.Level  // HOLDFAST_LOG_LEVEL, on containerd's scale
 }
 
@@ -29,6 +30,9 @@ func readSettings(getenv func(string) string) (s settings, err error) {
 		return s, err
 	}
 	if s.ready, err = readDuration(getenv, "HOLDFAST_LOGGER_TIMEOUT"); err != nil {
+		return s, err
+	}
+	if s.idle, err = readDuration(getenv, "HOLDFAST_IDLE_TIMEOUT"); err != nil {
 		return s, err
 	}
 	level := 0

@@ -20,8 +20,8 @@ func env(kv ...string) func(string) string {
 }
 
 func TestSettingsOfTheEnvironment(t *testing.T) {
-	s, err := readSettings(env("HOLDFAST_DRAIN_TIMEOUT", "3s", "HOLDFAST_LOGGER_TIMEOUT", "9s", "HOLDFAST_LOG_LEVEL", "-4", "HOLDFAST_RUNC_TIMEOUT_KILL", "7s"))
-	if err != nil || s.drain != 3*time.Second || s.ready != 9*time.Second || s.level != zapcore.DebugLevel || s.deadlines.Kill != 7*time.Second {
+	s, err := readSettings(env("HOLDFAST_DRAIN_TIMEOUT", "3s", "HOLDFAST_LOGGER_TIMEOUT", "9s", "HOLDFAST_IDLE_TIMEOUT", "1h", "HOLDFAST_LOG_LEVEL", "-4", "HOLDFAST_RUNC_TIMEOUT_KILL", "7s"))
+	if err != nil || s.drain != 3*time.Second || s.ready != 9*time.Second || s.idle != time.Hour || s.level != zapcore.DebugLevel || s.deadlines.Kill != 7*time.Second {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	if s, err = readSettings(env()); err != nil || s.drain != 0 || s.level != zapcore.InfoLevel {
@@ -33,6 +33,7 @@ func TestBadSettingIsNamed(t *testing.T) {
 	for name, values := range map[string][]string{
 		"HOLDFAST_DRAIN_TIMEOUT":  {"soon", "-1s", "0s"},
 		"HOLDFAST_LOGGER_TIMEOUT": {"soon", "-1s", "0s"},
+		"HOLDFAST_IDLE_TIMEOUT":   {"soon", "-1s", "0s"},
 		"HOLDFAST_LOG_LEVEL":      {"debug"},
 		"HOLDFAST_RUNC_TIMEOUT":   {"x", "0"},
 	} {
