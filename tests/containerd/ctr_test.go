@@ -58,17 +58,26 @@ func (d *daemon) launch(cmd *exec.Cmd, args []string) (*session, error) {
 // begin starts a ctr with an open standard input and leaves it running.
 func (d *daemon) begin(args ...string) *session {
 	d.t.Helper()
+	s, err := d.tryBegin(args...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+// tryBegin is begin for any goroutine.
+func (d *daemon) tryBegin(args ...string) (*session, error) {
 	cmd := d.command(args...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		d.t.Fatal(err)
+		return nil, err
 	}
 	s, err := d.launch(cmd, args)
 	if err != nil {
-		d.t.Fatal(err)
+		return nil, err
 	}
 	s.stdin = stdin
-	return s
+	return s, nil
 }
 
 // write writes to the standard input of a session.
@@ -116,11 +125,26 @@ func (s *session) kill() {
 // expect waits until text is in the output.
 func (s *session) expect(text string) {
 	s.d.t.Helper()
+	if err := s.await(text); err != nil {
+		s.d.t.Fatal(err)
+	}
+}
+
+// await is expect for any goroutine.
+func (s *session) await(text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := s.Out.Wait(ctx, text); err != nil {
-		s.d.t.Fatalf("%s: %v; err %q", s, err, s.Err)
+	go func() {
+		select {
+		case <-s.ended:
+			cancel() // there will be no more
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.Out.Wait(ctx, text); err != nil && !strings.Contains(s.Out.String(), text) {
+		return fmt.Errorf("%s: %w; err %q", s, err, s.Err)
 	}
+	return nil
 }
 
 func (s *session) String() string { return "ctr " + strings.Join(s.args, " ") }

@@ -10,6 +10,12 @@ func TestRunShowsBothOutputsAndEndsWithTheContainersExitCode(t *testing.T) {
 	d := start(t)
 	s := d.attached(nil, "c", "sh", "-c", "echo to stdout; echo to stderr >&2; read line; exit 7")
 	s.expect("to stdout\n")
+	d.eventually("stderr is shown", func() error {
+		if s.Err.Len() == 0 {
+			return errNotYet
+		}
+		return nil
+	})
 	d.shimOf("c")
 	s.write("go on\n")
 	if code := s.code(); code != 7 {
@@ -23,8 +29,9 @@ func TestRunShowsBothOutputsAndEndsWithTheContainersExitCode(t *testing.T) {
 
 func TestRunLosesNothingOfALongOutput(t *testing.T) {
 	d := start(t)
-	s := d.attached(nil, "c", "sh", "-c", "read line; seq 1 200000")
-	d.event("c", "start")
+	// Ctr throws away what it has not read when the container ends.
+	s := d.attached(nil, "c", "sh", "-c", "seq 1 200000; read line")
+	s.expect("\n200000\n")
 	d.shimOf("c")
 	s.write("go on\n")
 	if code := s.code(); code != 0 {
