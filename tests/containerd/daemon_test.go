@@ -24,6 +24,7 @@ type daemon struct {
 	namespace string
 	rootfs    string // busybox, shared by all tests; nobody may write to it
 	shim      string // the binary under test, free of links
+	env       []string
 	events    *events
 
 	cmd     *exec.Cmd     // containerd; nil while it is down
@@ -47,8 +48,9 @@ var needed = []struct{ program, pkg string }{
 
 // start starts a containerd, which ends with the test. The test then fails if
 // something of it is left over, if a shim reported a panic or a data race, or if
-// events came in an order that the contract does not allow.
-func start(t *testing.T) *daemon {
+// events came in an order that the contract does not allow. What is in env is
+// added to containerd's environment, which is also its shims'.
+func start(t *testing.T, env ...string) *daemon {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("containers need root, and these tests pass with it or not at all")
@@ -72,6 +74,7 @@ func start(t *testing.T) *daemon {
 		namespace: filepath.Base(dir),
 		rootfs:    harness.Rootfs(t),
 		shim:      shim,
+		env:       env,
 		events:    newEvents(),
 		groups:    make(map[string]bool),
 	}
@@ -134,6 +137,7 @@ func (d *daemon) up() {
 	cmd.Env = append(os.Environ(),
 		"PATH="+filepath.Join(d.dir, "bin")+":"+os.Getenv("PATH"),
 		"TMPDIR="+filepath.Join(d.dir, "tmp"))
+	cmd.Env = append(cmd.Env, d.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// An interrupt from the terminal is for the tests, which clean up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
