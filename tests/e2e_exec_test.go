@@ -158,13 +158,18 @@ func TestAnExecsEndIsToldThoughItsChildHoldsTheOutput(t *testing.T) {
 	}
 	d.WaitEvent(c, "exit x 6")
 	// The end of the output is not waited for: it comes with the child's.
-	if got, err := e.Process.Delete(d.Ctx()); err != nil || got.ExitStatus != 6 {
-		t.Errorf("delete told %v, %v", got, err)
+	r, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: "x"})
+	if err != nil || r.ExitStatus != 6 {
+		t.Errorf("delete told %v, %v", r, err)
 	}
 	if err := e.Out.Wait(d.Ctx(), "gone\n"); err != nil {
 		t.Error(err)
 	}
 	c.Finish()
+	if err := e.IO.Wait(d.Ctx()); err != nil {
+		t.Errorf("the output after the container's end: %v", err)
+	}
+	e.IO.Close()
 }
 
 func TestExecsEndBeforeInitDoesWhenInitDies(t *testing.T) {

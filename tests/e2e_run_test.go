@@ -39,12 +39,36 @@ func newTool(t *testing.T) *tool {
 	u := &tool{t: t, path: path, root: filepath.Join(dir, "r")}
 	t.Cleanup(func() {
 		u.checkLeft()
-		if err := client.UnmountAll(dir); err != nil {
-			t.Error(err)
+		deadline := time.Now().Add(harness.Patience)
+		for err := u.sweep(dir); err != nil; err = u.sweep(dir) {
+			if time.Now().After(deadline) {
+				t.Errorf("sweep: %v", err)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		os.RemoveAll(dir)
 	})
 	return u
+}
+
+// sweep removes what is left, so that one failure does not become many.
+func (u *tool) sweep(dir string) error {
+	if err := harness.Sweep(u.root+"/", u.cgroups()); err != nil {
+		return err
+	}
+	if err := client.UnmountAll(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+func (u *tool) cgroups() []string {
+	var all []string
+	for _, pattern := range []string{"/sys/fs/cgroup/holdfast-", "/sys/fs/cgroup/*/holdfast-"} {
+		groups, _ := filepath.Glob(pattern + u.id() + "*")
+		all = append(all, groups...)
+	}
+	return all
 }
 
 // checkLeft looks for processes, mounts, cgroups and files of this tool's.
@@ -59,10 +83,8 @@ func (u *tool) checkLeft() {
 	for _, pid := range harness.Processes(u.root + "/") {
 		u.t.Errorf("left behind: process %d", pid)
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/holdfast-", "/sys/fs/cgroup/*/holdfast-"} {
-		if left, _ := filepath.Glob(pattern + u.id() + "*"); len(left) > 0 {
-			u.t.Errorf("left behind: %q", left)
-		}
+	if left := u.cgroups(); len(left) > 0 {
+		u.t.Errorf("left behind: %q", left)
 	}
 }
 

@@ -224,23 +224,12 @@ func (d *Daemon) sweepOnce() error {
 			}
 		}
 	}
-	for _, pid := range d.processes() {
-		d.kill(pid, func(pid int) bool { return strings.Contains(Cmdline(pid), d.Dir+"/") })
-	}
 	groups, err := d.cgroups()
 	if err != nil {
 		return err
 	}
-	// The deepest first: a cgroup with another in it cannot be removed.
-	slices.Sort(groups)
-	slices.Reverse(groups)
-	for _, g := range groups {
-		d.killGroup(g)
-	}
-	for _, g := range append(groups, d.cgroupTops()...) {
-		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove cgroup %s: %w", g, err)
-		}
+	if err := Sweep(d.Dir+"/", append(groups, d.cgroupTops()...)); err != nil {
+		return err
 	}
 	for _, s := range d.socketFiles() {
 		os.Remove(s)
@@ -254,8 +243,28 @@ func (d *Daemon) sweepOnce() error {
 	return os.RemoveAll(d.Dir)
 }
 
+// Sweep kills the processes whose command line holds text, and what is in the
+// cgroups, and removes those; what is dying may need another try.
+func Sweep(text string, groups []string) error {
+	for _, pid := range Processes(text) {
+		kill(pid, func(pid int) bool { return strings.Contains(Cmdline(pid), text) })
+	}
+	// The deepest first: a cgroup with another in it cannot be removed.
+	slices.Sort(groups)
+	slices.Reverse(groups)
+	for _, g := range groups {
+		killGroup(g)
+	}
+	for _, g := range groups {
+		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove cgroup %s: %w", g, err)
+		}
+	}
+	return nil
+}
+
 // kill kills a process if, once it is held, it is still the one meant.
-func (d *Daemon) kill(pid int, still func(int) bool) {
+func kill(pid int, still func(int) bool) {
 	h, err := client.HoldPid(pid)
 	if err != nil {
 		return
@@ -268,22 +277,23 @@ func (d *Daemon) kill(pid int, still func(int) bool) {
 
 // killGroup kills what is in one cgroup, thawing it first: a frozen process does
 // not die on v1.
-func (d *Daemon) killGroup(group string) {
+func killGroup(group string) {
 	os.WriteFile(filepath.Join(group, "freezer.state"), []byte("THAWED"), 0)
 	os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("0"), 0)
 	b, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	if err != nil {
 		return
 	}
+	// Tests' cgroups have names that nobody else's have.
+	name := []byte("/" + filepath.Base(group))
 	for field := range strings.FieldsSeq(string(b)) {
 		pid, err := strconv.Atoi(field)
 		if err != nil {
 			continue
 		}
-		d.kill(pid, func(pid int) bool {
-			// Its cgroups name the namespace, which no other daemon has.
+		kill(pid, func(pid int) bool {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-			return err == nil && bytes.Contains(b, []byte("/"+d.Namespace+"/"))
+			return err == nil && bytes.Contains(b, name)
 		})
 	}
 }
