@@ -373,6 +373,11 @@ func TestKillReachesAPausedGroup(t *testing.T) {
 		if !p.freeze() {
 			t.Fatalf("cannot freeze %+v", p)
 		}
+		if p.Controllers == "" {
+			// Version 2 kills what is frozen and leaves the group so, for the next
+			// view's processes.
+			defer writeFile(p.Dir+"/cgroup.freeze", "0")
+		}
 		if err := g.Kill(); err != nil {
 			t.Fatal(err)
 		}
