@@ -42,13 +42,12 @@ type container struct {
 
 	init *process.Process // set when made; its state is guarded
 
-	mu       sync.Mutex
-	execs    map[string]*exec
-	group    *cgroup.Group               // nil until init is there, and where it has none of its own
-	oom      *cgroup.OOMWatch            // of group; nil where nothing can be known
-	streams  map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
-	recorded chan struct{}               // closed when init's end is on disk; nil before its end
-	deleted  *task.DeleteResponse        // what Delete answered, for a client that asks again
+	mu      sync.Mutex
+	execs   map[string]*exec
+	group   *cgroup.Group               // nil until init is there, and where it has none of its own
+	oom     *cgroup.OOMWatch            // of group; nil where nothing can be known
+	streams map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
+	deleted *task.DeleteResponse        // what Delete answered, for a client that asks again
 }
 
 // exec is an additional process of the container.
@@ -147,17 +146,13 @@ func (c *container) endOthers() {
 }
 
 // record writes init's end to the bundle, for `delete` to tell should the shim
-// die. It does not hold up the exit: Delete waits for it.
+// die: before anybody else is told, so that what was told once stays true. The
+// bundle lies in memory (/run), where a small file is written in microseconds.
 func (c *container) record(e reaper.Exit) {
-	done := make(chan struct{})
-	c.recorded = done
-	go func() {
-		defer close(done)
-		err := bundle.ExitRecord{Pid: e.Pid, Status: e.Status, ExitedAt: e.At}.Write(c.bundle)
-		if err != nil {
-			c.log.Warn("the exit could not be recorded in the bundle", log.Err(err))
-		}
-	}()
+	err := bundle.ExitRecord{Pid: e.Pid, Status: e.Status, ExitedAt: e.At}.Write(c.bundle)
+	if err != nil {
+		c.log.Warn("the exit could not be recorded in the bundle", log.Err(err))
+	}
 }
 
 // opened writes down the stdio of p. The lock is held.

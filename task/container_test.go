@@ -40,11 +40,6 @@ func bare(t *testing.T, own bool) (*container, *story) {
 		execs:   make(map[string]*exec),
 		streams: make(map[*stdio.Streams]struct{}),
 	}
-	t.Cleanup(func() {
-		if c.recorded != nil {
-			<-c.recorded // before its directory goes, as Delete does
-		}
-	})
 	return c, told
 }
 
@@ -145,7 +140,6 @@ func TestEndOfInitIsRecordedInTheBundle(t *testing.T) {
 	c, _ := bare(t, true)
 	become(t, c.init, process.Created, process.Starting, process.Running)
 	ends(c, c.init, 3)
-	<-c.recorded
 	rec := readRecord(t, c.bundle)
 	if rec.Status != 3 || rec.Pid != 1 || rec.ExitedAt.IsZero() {
 		t.Errorf("recorded %+v", rec)

@@ -102,7 +102,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	}
 	c.mu.Lock()
 	state, gone := c.init.State(), c.deleted
-	recorded, group, oom := c.recorded, c.group, c.oom
+	group, oom := c.group, c.oom
 	streams := make([]*stdio.Streams, 0, len(c.streams))
 	for st := range c.streams {
 		streams = append(streams, st)
@@ -133,7 +133,6 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	}
 	oom.Close()
 	closeAll(streams)
-	<-recorded // containerd removes the bundle next, and a file must not appear in it meanwhile
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
