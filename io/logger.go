@@ -18,10 +18,7 @@ var ErrLogger = errors.New("logger failed")
 const (
 	// readyLimit is how long a logger may take to become ready, by default.
 	readyLimit = 30 * time.Second
-	// A logger that has read everything ends by itself within endGrace, or is
-	// sent SIGTERM, and after termLimit SIGKILL; killLimit is for the kernel.
-	endGrace  = time.Second
-	termLimit = 10 * time.Second
+	// killLimit is how long the end of a killed logger is waited for.
 	killLimit = 5 * time.Second
 	// drainLook is how often to look whether a logger has read everything:
 	// the kernel does not tell of it.
@@ -45,6 +42,12 @@ type Child interface {
 	Status() uint32        // its exit code, or 128 + the signal that ended it; valid after Done
 }
 
+// endLimits are how long a logger that was told the end of its input, by EOF, is
+// given to end by itself before it is sent SIGTERM, and then before SIGKILL.
+type endLimits struct{ byItself, afterTerm time.Duration }
+
+var usualLimits = endLimits{byItself: time.Second, afterTerm: 10 * time.Second}
+
 // logger is a program that takes a process's output. It reads the very pipes
 // that the container writes, so that no byte passes through the shim and the
 // shim may die without either of them noticing.
@@ -58,6 +61,7 @@ type logger struct {
 	pipes  [2]*logPipe // of stdout and stderr; nil: the logger sees that one at its end
 	child  Child       // nil: not started
 	report func(error) // see Setup
+	limits endLimits
 
 	mu     sync.Mutex // guards what is below, and the pipes' files
 	ending bool       // its end is no news
@@ -227,16 +231,16 @@ func (l *logger) end() {
 	l.ending = true
 	l.mu.Unlock()
 	defer l.close()
-	if l.child == nil || within(l.child.Done(), endGrace) {
+	if l.child == nil || within(l.child.Done(), l.limits.byItself) {
 		return
 	}
 	_ = l.child.Signal(unix.SIGTERM) // it may have ended
-	if within(l.child.Done(), termLimit) {
+	if within(l.child.Done(), l.limits.afterTerm) {
 		return
 	}
 	_ = l.child.Kill()
 	within(l.child.Done(), killLimit)
-	l.report(fmt.Errorf("%w: %s did not end within %v of SIGTERM and was killed", ErrLogger, l.target.path, termLimit))
+	l.report(fmt.Errorf("%w: %s did not end within %v of SIGTERM and was killed", ErrLogger, l.target.path, l.limits.afterTerm))
 }
 
 // close closes what is held of the pipes. The lock is not held.

@@ -14,9 +14,9 @@ import (
 const (
 	// copySize is the size of the buffers for what splice cannot move.
 	copySize = 32 << 10
-	// calm is how long a stream must have been silent for its pipes to be
+	// usualCalm is how long a stream must have been silent for its pipes to be
 	// given their old size back.
-	calm = 10 * time.Second
+	usualCalm = 10 * time.Second
 )
 
 // copyBuffers and pageBuffers are taken only while bytes move: an idle stream
@@ -44,6 +44,7 @@ type relay struct {
 	n        int
 	err      error
 	sizes    pipeSizes
+	calm     time.Duration // see usualCalm
 	pace     pace
 
 	mu    sync.Mutex
@@ -52,7 +53,7 @@ type relay struct {
 }
 
 func newRelay(src, dst *os.File) *relay {
-	return &relay{src: src, dst: dst, ended: make(chan struct{})}
+	return &relay{src: src, dst: dst, ended: make(chan struct{}), calm: usualCalm}
 }
 
 // run moves what is worth it with splice, where the files are such that it
@@ -133,7 +134,7 @@ func (r *relay) copy() error {
 func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
 	r.buffers = buffers
 	if r.sizes.grown() {
-		_ = r.src.SetReadDeadline(time.Now().Add(calm)) // only a file without poller refuses, and has no end to wait for
+		_ = r.src.SetReadDeadline(time.Now().Add(r.calm)) // only a file without poller refuses, and has no end to wait for
 	}
 	err := r.from.Read(r.get)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

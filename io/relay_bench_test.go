@@ -12,21 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdioRole has the test binary play a process of a benchmark instead of
-// running tests, so that what is measured in this process is the relay's alone.
-const stdioRole = "HOLDFAST_STDIO_ROLE"
-
-func TestMain(m *testing.M) {
-	switch os.Getenv(stdioRole) {
-	case "":
-		os.Exit(m.Run())
-	case "write":
-		playWriter()
-	case "read":
-		playReader()
-	}
-}
-
 // playWriter writes argv[1] bytes to stdout, argv[2] at a time, as a container.
 func playWriter() {
 	total, _ := strconv.ParseInt(os.Args[1], 10, 64)

@@ -195,7 +195,7 @@ func (s *Streams) logger(uri string, t target) *logger {
 			return l
 		}
 	}
-	l := &logger{uri: uri, target: t}
+	l := &logger{uri: uri, target: t, limits: usualLimits}
 	s.loggers = append(s.loggers, l)
 	return l
 }
@@ -384,6 +384,13 @@ func (s *Streams) Resize(width, height uint16) error {
 		return nil
 	}
 	return s.term.resize(s.size)
+}
+
+// Size is the size that was last asked for: zero before there was any.
+func (s *Streams) Size() (width, height uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size.width, s.size.height
 }
 
 // CloseInput ends stdin whatever its writers do. The outputs go on.

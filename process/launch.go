@@ -72,6 +72,12 @@ func (l *Launch) undo(ctx context.Context) error {
 // Exec has the runtime start the process of spec, an OCI Process in JSON, in
 // the container and adopts it.
 func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (*reaper.Process, error) {
+	if width, height := l.Streams.Size(); l.Streams.Terminal() && width > 0 && height > 0 {
+		var err error
+		if spec, err = withSize(spec, width, height); err != nil {
+			return nil, err
+		}
+	}
 	pidFile := filepath.Join(l.Runtime.Bundle, bundle.ExecPidFile(id))
 	specFile := pidFile + ".spec"
 	if err := os.WriteFile(specFile, spec, 0o600); err != nil {
@@ -139,6 +145,18 @@ func (l *Launch) abandon(claim *reaper.Claim, pidFile string) {
 // WithTerminal returns the OCI Process in spec with its terminal set to what
 // containerd asked for, whatever the spec says itself.
 func WithTerminal(spec []byte, terminal bool) ([]byte, error) {
+	return withField(spec, "terminal", strconv.FormatBool(terminal))
+}
+
+// withSize returns the OCI Process in spec with the size of its terminal, which
+// the runtime sets before the program runs. An exec runs as soon as it is made,
+// so a size that is set when its pty has come may be too late for the program's
+// first look.
+func withSize(spec []byte, width, height uint16) ([]byte, error) {
+	return withField(spec, "consoleSize", fmt.Sprintf(`{"height":%d,"width":%d}`, height, width))
+}
+
+func withField(spec []byte, name, value string) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(spec, &fields); err != nil {
 		return nil, fmt.Errorf("spec of the process: %w", err)
@@ -146,7 +164,7 @@ func WithTerminal(spec []byte, terminal bool) ([]byte, error) {
 	if fields == nil {
 		return nil, errors.New("spec of the process: want a JSON object")
 	}
-	fields["terminal"] = json.RawMessage(strconv.FormatBool(terminal))
+	fields[name] = json.RawMessage(value)
 	b, err := json.Marshal(fields)
 	if err != nil {
 		return nil, fmt.Errorf("spec of the process: %w", err)

@@ -122,6 +122,13 @@ func TestTerminalOfAnExecIsWhatContainerdAskedFor(t *testing.T) {
 	}
 }
 
+func TestSizeOfAnExecsTerminalIsInItsSpec(t *testing.T) {
+	got, err := withSize([]byte(`{"consoleSize":{"height":1,"width":1},"args":["sh"]}`), 80, 25)
+	if err != nil || string(got) != `{"args":["sh"],"consoleSize":{"height":25,"width":80}}` {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
 func FuzzWithTerminal(f *testing.F) {
 	f.Add([]byte(`{"args":["sh"],"terminal":true}`), true)
 	f.Add([]byte(`null`), false)
