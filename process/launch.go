@@ -63,6 +63,12 @@ func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (*reaper.
 // directory that it had made, so those are looked for as well.
 func (l *Launch) undo(ctx context.Context) error {
 	err := l.Runtime.Delete(ctx, true)
+	if err != nil && !errors.Is(err, runc.ErrNotFound) {
+		// A client that gave up may be removing the bundle at this moment, and
+		// with it the log that the runtime was to open. When it is gone, the
+		// runtime is called without.
+		err = l.Runtime.Delete(ctx, true)
+	}
 	if errors.Is(err, runc.ErrNotFound) {
 		err = nil
 	}
