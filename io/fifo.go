@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,4 +46,21 @@ func openFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
 	return f, nil
+}
+
+// behindPause is the pause between two looks at a reader that is behind. The
+// kernel tells nobody that a fifo, not full, has become emptier.
+const behindPause = 5 * time.Millisecond
+
+// caughtUp waits until the fifo holds no more than it would if it had not been
+// enlarged, or until stop is closed: then false.
+func (e *ends) caughtUp(stop <-chan struct{}) bool {
+	for unread(e.r) > smallPipe {
+		select {
+		case <-time.After(behindPause):
+		case <-stop:
+			return false
+		}
+	}
+	return true
 }

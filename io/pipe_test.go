@@ -159,3 +159,37 @@ func TestPipeGrowsAsFarAsTheLimitsLetIt(t *testing.T) {
 		t.Errorf("the first pipe has %d bytes, the last %d: not as the limit has it", first, last)
 	}
 }
+
+// ctr 1.6 closes its end when Delete answers.
+func TestDrainWaitsForAReaderThatIsBehindByMoreThanAFifoHolds(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	o := s.outputs[0]
+	for _, end := range []*os.File{o.r.src, o.fifo.w} { // as a busy stream does
+		conn, err := end.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if enlarge(conn) == 0 {
+			t.Fatal("the kernel enlarges no pipe")
+		}
+	}
+	want := pattern(bigPipe / 2)
+	if _, err := c[1].Write(want); err != nil {
+		t.Fatal(err)
+	}
+	c[1].Close()
+	end(t, o.r)
+	if s.Drain(time.Millisecond) {
+		t.Error("drained with half a MiB unread")
+	}
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	got := make([]byte, len(want)-smallPipe)
+	if _, err := io.ReadFull(r, got); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Drain(patience) {
+		t.Error("not drained though no more is unread than a fifo holds")
+	}
+}

@@ -320,6 +320,10 @@ func (s *Streams) CloseStdin() {
 // called is in its fifo or was read by its logger, at most for limit; a
 // terminal's until it was hung up. It reports whether that came to be.
 //
+// Of a fifo that was enlarged no more counts than it would have held: there are
+// clients (ctr 1.6) that close their end as soon as Delete answers and lose what
+// they have not read.
+//
 // It does not wait for EOF: a child that outlives the process may hold the
 // stream for ever, and what that one writes goes on being moved.
 func (s *Streams) Drain(limit time.Duration) bool {
@@ -341,6 +345,9 @@ func (s *Streams) Drain(limit time.Duration) bool {
 			return false
 		}
 		if o.log != nil && !o.log.drained(stop) {
+			return false
+		}
+		if o.fifo != nil && !o.fifo.caughtUp(stop) {
 			return false
 		}
 	}
