@@ -112,6 +112,7 @@ type request struct {
 	args           []string
 	edit           func(*client.Spec)
 	config         func([]byte) ([]byte, error) // changes the text of config.json
+	before         func(*client.Bundle) error   // is called before the shim starts
 	options        *runcopts.Options
 }
 
@@ -148,6 +149,11 @@ func ask(t *testing.T, d *harness.Daemon, r request) (*asked, error) {
 	b, err := d.NewBundle(r.id, config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.before != nil {
+		if err := r.before(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := d.Start(d.Ctx(), b, r.options)
 	if err != nil {
