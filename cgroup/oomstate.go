@@ -5,8 +5,7 @@ import "bytes"
 // oomState is what the kernel says of a group and the want of memory: version 1 in
 // memory.oom_control, version 2 in memory.events.
 type oomState struct {
-	counted  bool   // the kernel counts kills here
-	kills    uint64 // processes of the group that were killed for want of memory
+	kills    uint64 // processes of the group that were killed for want of memory; Linux 4.13 and newer
 	disabled bool   // version 1: nothing is killed, what wants more memory is stopped
 	under    bool   // version 1: out of memory this moment
 }
@@ -30,7 +29,7 @@ func parseOOM(b []byte) oomState {
 		}
 		switch string(key) {
 		case "oom_kill":
-			s.counted, s.kills = true, n
+			s.kills = n
 		case "oom_kill_disable":
 			s.disabled = n != 0
 		case "under_oom":

@@ -95,10 +95,6 @@ func openOOM(dir, file string) (*OOMWatch, error) {
 		o.shut()
 		return nil, &os.PathError{Op: "read", Path: dir + "/" + file, Err: err}
 	}
-	if !s.counted {
-		o.shut()
-		return nil, nil // Linux 4.12 or older; there is no reaper for such
-	}
 	o.own = s.kills
 	if file != events2 {
 		o.dir = dir
