@@ -42,7 +42,7 @@ func (d *daemon) launch(cmd *exec.Cmd, args []string) (*session, error) {
 	}
 	// Should somebody keep ctr's output open, its end must come all the same.
 	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
+	if err := live.start(cmd); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()

@@ -38,7 +38,7 @@ type daemon struct {
 
 // patience is how long a test waits for what must happen. It is no measure of
 // speed.
-const patience = harness.Patience
+var patience = harness.Patience
 
 // needed are the programs without which there is nothing to test, and the
 // packages that Debian has them in.
@@ -78,6 +78,7 @@ func start(t *testing.T, env ...string) *daemon {
 		events:    newEvents(),
 		groups:    make(map[string]bool),
 	}
+	live.add(d)
 	t.Cleanup(d.end)
 	if err := d.layOut(); err != nil {
 		t.Fatal(err)
@@ -141,7 +142,7 @@ func (d *daemon) up() {
 	cmd.Stdout, cmd.Stderr = log, log
 	// An interrupt from the terminal is for the tests, which clean up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := live.start(cmd); err != nil {
 		d.t.Fatal(err)
 	}
 	running := make(chan struct{})
@@ -224,7 +225,10 @@ func (d *daemon) end() {
 	if t.Failed() {
 		d.tell()
 	}
-	d.sweep()
+	if err := d.sweep(); err != nil {
+		t.Error(err)
+	}
+	live.remove(d)
 }
 
 // checkEnded fails the test when it forgot a container, which is the test's

@@ -60,7 +60,7 @@ func (d *daemon) listen() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := live.start(cmd); err != nil {
 		d.t.Fatal(err)
 	}
 	e.cmd, e.done = cmd, make(chan struct{})

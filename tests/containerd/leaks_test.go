@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -128,14 +127,11 @@ func (d *daemon) runtimeRoot() string { return filepath.Join("/run/containerd/ru
 // known by its cgroup, and so is its zombie; other zombies by whose they are to
 // reap.
 func (d *daemon) owns(pid int) string {
-	if pid == d.pid() || pid == d.events.pid() || pid == os.Getpid() {
+	if pid == d.pid() || pid == d.events.pid() {
 		return ""
 	}
-	if line := strings.ReplaceAll(readProc(pid, "cmdline"), "\x00", " "); strings.Contains(line, d.dir+"/") {
-		return line
-	}
-	if d.inContainer(pid) {
-		return "of a container: " + strings.TrimSpace(readProc(pid, "comm"))
+	if what := d.touches(pid); what != "" {
+		return what
 	}
 	state, ppid, err := stat(pid)
 	if err == nil && state == 'Z' && d.cmd != nil && ppid == d.pid() {
@@ -144,10 +140,16 @@ func (d *daemon) owns(pid int) string {
 	return ""
 }
 
-// inContainer tells whether a process is in a cgroup of this daemon's namespace,
-// which no other daemon has.
-func (d *daemon) inContainer(pid int) bool {
-	return strings.Contains(readProc(pid, "cgroup"), "/"+d.namespace+"/")
+// touches is owns without exceptions and without zombies that only their parents
+// know.
+func (d *daemon) touches(pid int) string {
+	if line := strings.ReplaceAll(readProc(pid, "cmdline"), "\x00", " "); strings.Contains(line, d.dir+"/") {
+		return line
+	}
+	if strings.Contains(readProc(pid, "cgroup"), "/"+d.namespace+"/") {
+		return "of a container: " + strings.TrimSpace(readProc(pid, "comm"))
+	}
+	return ""
 }
 
 // pid is that of `ctr events`, 0 when it does not run.
@@ -185,13 +187,15 @@ func (d *daemon) cgroupTops() []string {
 	return append(v2, v1...)
 }
 
-// sweep removes by force whatever is left. What it cannot remove it tells.
-func (d *daemon) sweep() {
+// sweep removes by force whatever is left, containerd too. It may be called while
+// the test still runs, from any goroutine.
+func (d *daemon) sweep() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goneAfter)
 	defer cancel()
 	if err := eventually(ctx, d.sweepOnce); err != nil {
-		d.t.Errorf("sweep: %v", err)
+		return fmt.Errorf("sweep %s: %w", d.dir, err)
 	}
+	return nil
 }
 
 func (d *daemon) sweepOnce() error {
@@ -208,17 +212,22 @@ func (d *daemon) sweepOnce() error {
 		os.WriteFile(filepath.Join(g, "freezer.state"), []byte("THAWED"), 0)
 		os.WriteFile(filepath.Join(g, "cgroup.freeze"), []byte("0"), 0)
 	}
+	alive := 0
 	for _, pid := range pids {
-		if d.owns(pid) == "" {
+		if d.touches(pid) == "" {
 			continue
 		}
+		alive++
 		if h, err := client.HoldPid(pid); err == nil {
 			// Once it is held it cannot become another.
-			if d.owns(pid) != "" {
+			if d.touches(pid) != "" {
 				h.Signal(unix.SIGKILL)
 			}
 			h.Close()
 		}
+	}
+	if alive > 0 {
+		return fmt.Errorf("%w: %d processes are about to end", errNotYet, alive)
 	}
 	// The deepest first: a cgroup with another in it cannot be removed.
 	slices.Sort(groups)
@@ -252,18 +261,4 @@ func (d *daemon) cgroup(controller, id string) string {
 	}
 	d.t.Fatalf("%s has no %s cgroup", id, controller)
 	return ""
-}
-
-// number reads a file of one number.
-func (d *daemon) number(path string) int64 {
-	d.t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return n
 }

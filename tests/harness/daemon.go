@@ -16,8 +16,16 @@ import (
 )
 
 // Patience is how long a test waits for what must happen. It is no measure of
-// speed: a loaded machine may need a good part of it.
-const Patience = 60 * time.Second
+// speed: a loaded machine may need a good part of it, and an emulated one more,
+// which HOLDFAST_PATIENCE says.
+var Patience = patience(os.Getenv("HOLDFAST_PATIENCE"))
+
+func patience(given string) time.Duration {
+	if d, err := time.ParseDuration(given); err == nil {
+		return d
+	}
+	return 60 * time.Second
+}
 
 // Daemon plays containerd for one test.
 type Daemon struct {
