@@ -30,7 +30,7 @@ var groups atomic.Int32
 func newGroup(t testing.TB) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("NEEDS ROOT: this test makes cgroups; run it as root")
+		t.Fatal("NEEDS ROOT: this test makes cgroups; run it as root")
 	}
 	path := fmt.Sprintf("/holdfast-test-%d-%d", os.Getpid(), groups.Add(1))
 	hs, err := hierarchies()

@@ -55,7 +55,7 @@ func fuzzing() bool {
 func needMounts(t testing.TB) {
 	t.Helper()
 	if os.Getenv(inOwnNamespace) == "" {
-		t.Skip("NEEDS ROOT: this test mounts filesystems; run it as root")
+		t.Fatal("NEEDS ROOT: this test mounts filesystems; run it as root")
 	}
 }
 
