@@ -18,7 +18,7 @@ TOOL := bin/holdfast
 
 export HOLDFAST_SHIM := $(abspath $(SHIM))
 
-.PHONY: all build demo test race fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
+.PHONY: all build demo test test-cgroup2 race fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
 
 all: build
 
@@ -48,6 +48,11 @@ test: setup build
 
 race: setup-race build
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+
+# An emulated machine with cgroup v2 alone, and the tests inside it.
+test-cgroup2: setup
+	@tests/install-missing qemu-system-x86_64:qemu-system-x86
+	$(GO) run ./tests/cgroup2 $(CGROUP2)
 
 # Every fuzz target there is, each for FUZZTIME.
 fuzz:
