@@ -46,7 +46,7 @@ func TestPlainVersionLeavesOutThePackagers(t *testing.T) {
 
 func TestMirrorIsTheArchivesOwn(t *testing.T) {
 	for _, c := range []struct{ repositories, want string }{
-		{"http://deb.debian.org/debian-security/\nhttp://deb.debian.org/debian/\n", "http://deb.debian.org/debian/"},
+		{"http://mirror.example/debian-security/\nhttp://mirror.example/debian/\n", "http://mirror.example/debian/"},
 		{"https://mirror.example/pub/debian\n", "https://mirror.example/pub/debian"},
 		{"http://security.debian.org/debian/\nhttp://archive.example/ubuntu/\n", ""},
 		{"debian\n\n", ""},
