@@ -48,7 +48,7 @@ func TestMirrorIsTheArchivesOwn(t *testing.T) {
 	for _, c := range []struct{ repositories, want string }{
 		{"http://mirror.example/debian-security/\nhttp://mirror.example/debian/\n", "http://mirror.example/debian/"},
 		{"https://mirror.example/pub/debian\n", "https://mirror.example/pub/debian"},
-		{"http://security.debian.org/debian/\nhttp://archive.example/ubuntu/\n", ""},
+		{"http://security.example/debian/\nhttp://archive.example/ubuntu/\n", ""},
 		{"debian\n\n", ""},
 	} {
 		got, ok := debianMirror(c.repositories)
