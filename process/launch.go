@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
-	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/reaper"
 	"github.com/holdfast-shim/holdfast/runc"
@@ -22,13 +21,14 @@ import (
 // Launch is one attempt to bring a process into being. It holds everything
 // that has to be undone if the attempt fails, and touches no [Process].
 type Launch struct {
-	Runtime *runc.Runtime
-	Reaper  *reaper.Reaper
-	Streams *stdio.Streams // of the process; they stay open when the launch fails
+	Runtime  Runtime
+	Bundle   string // absolute
+	Children Children
+	Streams  *stdio.Streams // of the process; they stay open when the launch fails
 
-	// CgroupsPath is that of the container's spec, for Init: when it has to
-	// be undone, the client may have removed the bundle already.
-	CgroupsPath string
+	// Clear removes what a create has left that the runtime does not know of,
+	// for Init. The client may have removed the bundle already.
+	Clear func(context.Context) error
 
 	OnExit func(reaper.Exit) // see reaper.Start
 }
@@ -40,8 +40,8 @@ var sockets atomic.Uint64
 // Init has the runtime create the container and adopts its init, which then
 // waits for the runtime's start. On failure nothing of the container is left,
 // unless the runtime said that there is one of that id already.
-func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (*reaper.Process, error) {
-	pidFile := filepath.Join(l.Runtime.Bundle, bundle.InitPidFile)
+func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (Child, error) {
+	pidFile := filepath.Join(l.Bundle, bundle.InitPidFile)
 	child, err := l.run(pidFile, func(io runc.IO) error {
 		return l.Runtime.Create(ctx, runc.CreateOpts{IO: io, PidFile: pidFile, NoPivot: noPivot, NoNewKeyring: noNewKeyring})
 	})
@@ -72,19 +72,19 @@ func (l *Launch) undo(ctx context.Context) error {
 	if errors.Is(err, runc.ErrNotFound) {
 		err = nil
 	}
-	return errors.Join(err, cgroup.Clear(ctx, l.Runtime.ID, 0, l.CgroupsPath), l.Runtime.Scrub())
+	return errors.Join(err, l.Clear(ctx))
 }
 
 // Exec has the runtime start the process of spec, an OCI Process in JSON, in
 // the container and adopts it.
-func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (*reaper.Process, error) {
+func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (Child, error) {
 	if width, height := l.Streams.Size(); l.Streams.Terminal() && width > 0 && height > 0 {
 		var err error
 		if spec, err = withSize(spec, width, height); err != nil {
 			return nil, err
 		}
 	}
-	pidFile := filepath.Join(l.Runtime.Bundle, bundle.ExecPidFile(id))
+	pidFile := filepath.Join(l.Bundle, bundle.ExecPidFile(id))
 	specFile := pidFile + ".spec"
 	if err := os.WriteFile(specFile, spec, 0o600); err != nil {
 		return nil, fmt.Errorf("write the spec of exec %s: %w", id, err)
@@ -101,20 +101,20 @@ func (l *Launch) Exec(ctx context.Context, id string, spec []byte) (*reaper.Proc
 }
 
 // run calls the runtime with the process's stdio and adopts what it leaves.
-func (l *Launch) run(pidFile string, call func(runc.IO) error) (*reaper.Process, error) {
+func (l *Launch) run(pidFile string, call func(runc.IO) error) (Child, error) {
 	var (
 		io  runc.IO
 		err error
 	)
 	if l.Streams.Terminal() {
-		io.ConsoleSocket, err = l.Streams.Listen(l.Runtime.Bundle, "pty-"+strconv.FormatUint(sockets.Add(1), 10))
+		io.ConsoleSocket, err = l.Streams.Listen(l.Bundle, "pty-"+strconv.FormatUint(sockets.Add(1), 10))
 		if err != nil {
 			return nil, err
 		}
 	} else {
 		io.Stdin, io.Stdout, io.Stderr = l.Streams.Child()
 	}
-	claim := l.Reaper.Claim()
+	claim := l.Children.Claim()
 	defer claim.End()
 	if err := call(io); err != nil {
 		l.abandon(claim, pidFile)
@@ -138,7 +138,7 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (*reaper.Process,
 // abandon ends a process that a runtime had made before it failed or was
 // killed. It is in a session of its own, where killing the runtime's group
 // does not reach it.
-func (l *Launch) abandon(claim *reaper.Claim, pidFile string) {
+func (l *Launch) abandon(claim Claim, pidFile string) {
 	pid, err := runc.ReadPidFile(pidFile)
 	if err != nil {
 		return

@@ -35,7 +35,7 @@ type Process struct {
 	exit    reaper.Exit
 	ended   bool          // exit is known; it may not have been told yet
 	stopped chan struct{} // closed when the state becomes Stopped, or Deleted before anything ran
-	child   *reaper.Process
+	child   Child
 	streams *stdio.Streams
 	noStdin bool      // CloseIO came before there were streams
 	size    [2]uint16 // ResizePty came before there were streams: width, height
@@ -92,7 +92,7 @@ func (p *Process) To(s State) error {
 }
 
 // Made writes down what made the process known: its child and its stdio.
-func (p *Process) Made(child *reaper.Process) {
+func (p *Process) Made(child Child) {
 	p.child = child
 	p.pid = child.Pid()
 }

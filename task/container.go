@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
-	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
@@ -16,7 +15,6 @@ import (
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
 	"github.com/holdfast-shim/holdfast/reaper"
-	"github.com/holdfast-shim/holdfast/runc"
 )
 
 // publisher is where events go; its Publish keeps the order of its calls and
@@ -33,7 +31,7 @@ type publisher interface {
 type container struct {
 	id      string
 	bundle  string
-	runtime *runc.Runtime
+	runtime runtime
 	events  publisher
 	log     *log.Logger
 	owner   stdio.Owner // of the pipes
@@ -44,8 +42,8 @@ type container struct {
 
 	mu      sync.Mutex
 	execs   map[string]*exec
-	group   *cgroup.Group               // nil until init is there, and where it has none of its own
-	oom     *cgroup.OOMWatch            // of group; nil where nothing can be known
+	group   group                       // nil until init is there, and where it has none of its own
+	oom     oomWatch                    // of group; nil where nothing can be known
 	streams map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
 	deleted *task.DeleteResponse        // what Delete answered, for a client that asks again
 }

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -9,7 +10,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-shim/holdfast/bundle"
-	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/mount"
@@ -20,12 +20,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/reaper"
-	"github.com/holdfast-shim/holdfast/runc"
 )
-
-// defaultRoot is where the runtime's state lies if the options say nothing;
-// the namespace is a directory below it.
-const defaultRoot = "/run/containerd/runc"
 
 // Create makes a container: mounts its rootfs, opens its stdio and has the
 // runtime create it. A request whose client goes away meanwhile is undone, as
@@ -73,22 +68,10 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 	if err := paths.Check(); err != nil {
 		return nil, nil, err
 	}
-	root := opts.Root
-	if root == "" {
-		root = defaultRoot
-	}
 	return &container{
-		id:     r.Id,
-		bundle: r.Bundle,
-		runtime: &runc.Runtime{
-			Binary:        opts.BinaryName,
-			Root:          filepath.Join(root, s.Namespace),
-			Bundle:        r.Bundle,
-			ID:            r.Id,
-			SystemdCgroup: opts.SystemdCgroup,
-			Deadlines:     s.Deadlines,
-			Reaper:        s.Reaper,
-		},
+		id:      r.Id,
+		bundle:  r.Bundle,
+		runtime: s.machine.runtime(r.Id, r.Bundle, opts),
 		events:  s.Events,
 		log:     s.Log.With(log.String("container", r.Id)),
 		over:    s.lookQuiet,
@@ -140,12 +123,14 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 		}
 	}()
 	launch := process.Launch{
-		Runtime: c.runtime,
-		Reaper:  s.Reaper,
-		Streams: streams,
-		OnExit:  func(e reaper.Exit) { c.exited(c.init, e) },
-
-		CgroupsPath: cgroupsPath,
+		Runtime:  c.runtime,
+		Bundle:   c.bundle,
+		Children: s.machine.children(),
+		Streams:  streams,
+		Clear: func(ctx context.Context) error {
+			return errors.Join(s.machine.clearGroup(ctx, c.id, cgroupsPath), c.runtime.Scrub())
+		},
+		OnExit: func(e reaper.Exit) { c.exited(c.init, e) },
 	}
 	child, err := launch.Init(ctx, opts.NoPivotRoot, opts.NoNewKeyring)
 	if err != nil {
@@ -153,13 +138,13 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 	}
 	// An init that has ended already has no cgroup to be found by; there is
 	// nothing to count or to kill in it then.
-	group, err := cgroup.Of(child.Pid())
-	if err != nil {
-		c.log.Warn("the container's cgroup is not known", log.Err(err))
+	group, unknown := s.machine.group(child.Pid())
+	if unknown != nil {
+		c.log.Warn("the container's cgroup is not known", log.Err(unknown))
 	}
 	oom := s.watchOOM(c, group)
 	defer func() {
-		if err != nil {
+		if err != nil && oom != nil {
 			oom.Close()
 		}
 	}()

@@ -131,7 +131,9 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	if err := mount.UnmountAll(rootfs); err != nil {
 		return nil, fmt.Errorf("unmount the rootfs of container %q: %w", c.id, err)
 	}
-	oom.Close()
+	if oom != nil {
+		oom.Close()
+	}
 	closeAll(streams)
 
 	c.mu.Lock()

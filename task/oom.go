@@ -1,7 +1,6 @@
 package task
 
 import (
-	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto/events"
@@ -10,11 +9,11 @@ import (
 // watchOOM has the container told of processes of its group that are killed for
 // want of memory. The watch is to be closed when the container goes; it is nil
 // where nothing can be known.
-func (s *Service) watchOOM(c *container, group *cgroup.Group) *cgroup.OOMWatch {
+func (s *Service) watchOOM(c *container, group group) oomWatch {
 	if group == nil {
 		return nil
 	}
-	oom, err := s.ooms.Watch(group, func() {
+	oom, err := s.machine.watchOOM(group, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.tellOOM()
@@ -37,7 +36,7 @@ func (c *container) tellOOM() {
 	if state := c.init.State(); !state.Settled() || state >= process.Stopped {
 		return
 	}
-	if c.oom.Killed() {
+	if c.oom != nil && c.oom.Killed() {
 		c.events.Publish("/tasks/oom", &events.TaskOOM{ContainerId: c.id})
 	}
 }

@@ -23,7 +23,7 @@ func starve(t *testing.T, c *container) (kills func(int)) {
 		}
 	}
 	kills(0)
-	s := new(Service)
+	s := &Service{machine: new(node)}
 	c.oom = s.watchOOM(c, &cgroup.Group{Places: []cgroup.Place{{Path: "/c", Dir: dir}}})
 	if c.oom == nil {
 		t.Fatal("no watch")

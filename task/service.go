@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto/task"
@@ -36,8 +35,8 @@ type Config struct {
 // Service is the Task API of one shim. It serves the containers of one group.
 type Service struct {
 	Config
-	once sync.Once         // for Config.Shutdown
-	ooms cgroup.OOMWatcher // of all containers
+	once    sync.Once // for Config.Shutdown
+	machine machine
 
 	mu         sync.Mutex // guards the map; never held together with a container's lock
 	containers map[string]*container
@@ -66,6 +65,7 @@ func New(c Config) *Service {
 		answers:    make(map[string]*task.DeleteResponse),
 		look:       make(chan struct{}, 1),
 	}
+	s.machine = &node{config: &s.Config}
 	s.idle = newIdleTimer(c.Idle, s.abandon)
 	return s
 }

@@ -113,7 +113,7 @@ func (s *Service) startExec(ctx context.Context, c *container, p *process.Proces
 	return nil
 }
 
-func (s *Service) launchExec(ctx context.Context, c *container, e *exec) (*reaper.Process, error) {
+func (s *Service) launchExec(ctx context.Context, c *container, e *exec) (process.Child, error) {
 	streams, err := s.openStdio(ctx, c, e.Process)
 	if err != nil {
 		return nil, err
@@ -125,10 +125,11 @@ func (s *Service) launchExec(ctx context.Context, c *container, e *exec) (*reape
 		c.log.Warn("stdio", log.String("exec", e.ID), log.Err(err))
 	}
 	launch := process.Launch{
-		Runtime: c.runtime,
-		Reaper:  s.Reaper,
-		Streams: streams,
-		OnExit:  func(x reaper.Exit) { c.exited(e.Process, x) },
+		Runtime:  c.runtime,
+		Bundle:   c.bundle,
+		Children: s.machine.children(),
+		Streams:  streams,
+		OnExit:   func(x reaper.Exit) { c.exited(e.Process, x) },
 	}
 	child, err := launch.Exec(ctx, e.ID, e.spec)
 	if err != nil {
