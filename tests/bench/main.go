@@ -169,7 +169,7 @@ func findShims(ctx context.Context, o *options) (shims []*shim, notes []string, 
 			add(s)
 		}
 		if s, err := next(ctx); err != nil {
-			missing("THE SHIM OF DEBIAN'S NEXT RELEASE ("+nextSuite+")", err)
+			missing("THE SHIM OF DEBIAN'S NEXT RELEASE ("+string(nextSuite)+")", err)
 		} else {
 			add(s)
 		}
