@@ -19,8 +19,9 @@ var ErrNoSocket = errors.New("descriptor 3 is not a listening unix socket")
 // root in the same user namespace, get through Accept.
 type Listener struct {
 	*net.UnixListener
-	path string
-	file fileID
+	path  string
+	file  fileID
+	conns conns
 
 	once sync.Once // for Close
 	err  error     // what Close returned
@@ -88,7 +89,7 @@ func wrap(fd int, path string, file fileID) (*Listener, error) {
 	}
 	u := l.(*net.UnixListener)
 	u.SetUnlinkOnClose(false)
-	return &Listener{UnixListener: u, path: path, file: file}, nil
+	return &Listener{UnixListener: u, path: path, file: file, conns: conns{limit: connLimit()}}, nil
 }
 
 // boundTo returns the path that the listening stream socket fd is bound to.
@@ -120,7 +121,8 @@ func boundTo(fd int) (string, error) {
 func (l *Listener) Path() string { return l.path }
 
 // Accept waits for a connection from somebody who may talk to the shim. Others
-// are disconnected without a word, and cost nothing but that.
+// are disconnected without a word, and cost nothing but that. There is a limit to
+// how many are open at a time, see conns; the connection is a [frame.Conn].
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
@@ -134,7 +136,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			}
 		}
 		if err == nil {
-			return c, nil
+			return l.conns.admit(c), nil
 		}
 		c.Close()
 	}

@@ -209,10 +209,10 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 	})
 	for name, reply := range map[string][]byte{
 		"something that speaks http":  []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
-		"a frame of another stream":   frame(3, typeResponse, nil),
-		"a frame that is no response": frame(1, 3, nil),
-		"a response that is none":     frame(1, typeResponse, []byte{0xff}),
-		"a status that is none":       frame(1, typeResponse, []byte{0x0a, 0x01, 0x08}),
+		"a frame of another stream":   message(3, typeResponse, nil),
+		"a frame that is no response": message(1, 3, nil),
+		"a response that is none":     message(1, typeResponse, []byte{0xff}),
+		"a status that is none":       message(1, typeResponse, []byte{0x0a, 0x01, 0x08}),
 		"a frame without end":         {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, typeResponse, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 	})
 }
 
-func frame(stream uint32, typ byte, body []byte) []byte {
+func message(stream uint32, typ byte, body []byte) []byte {
 	b := make([]byte, frameHeader, frameHeader+len(body))
 	binary.BigEndian.PutUint32(b, uint32(len(body)))
 	binary.BigEndian.PutUint32(b[4:], stream)

@@ -316,7 +316,7 @@ func TestARequestOfOtherBytesReachesNobody(t *testing.T) {
 		// A number where the id should be.
 		var resp taskv3.StateResponse
 		err := client.Call(deadline(t), service, "State", &taskv3.CreateTaskResponse{Pid: 5}, &resp)
-		if status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "field Id") {
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "field Id") {
 			t.Errorf("%s: %v", service, err)
 		}
 		err = client.Call(deadline(t), service, "NoSuch", &taskv3.StateRequest{}, &resp)

@@ -36,7 +36,8 @@ func Method[Req, Resp any, PReq pointer[Req], PResp pointer[Resp]](call func(con
 	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
 		req := PReq(new(Req))
 		if err := unmarshal(proto.Wire(req)); err != nil {
-			return nil, err
+			// To ttrpc it is an internal error, but it is the caller's.
+			return nil, encodable(status.Errorf(codes.InvalidArgument, "request %s: %s", req.TypeURL(), status.Convert(err).Message()))
 		}
 		resp, err := call(ctx, req)
 		if err != nil {
