@@ -37,6 +37,7 @@ type container struct {
 	owner   stdio.Owner // of the pipes
 	private bool        // has a pid namespace of its own: the kernel ends the others with init
 	over    func()      // called when init's end was told; must not block or take a lock
+	giveUp  func()      // has Create undo what it does, if it is not done yet
 
 	init *process.Process // set when made; its state is guarded
 

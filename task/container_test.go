@@ -36,6 +36,7 @@ func bare(t *testing.T, own bool) (*container, *story) {
 		log:     log.Discard(),
 		private: own,
 		over:    func() {},
+		giveUp:  func() {},
 		init:    process.New("c", true, stdio.Paths{}),
 		execs:   make(map[string]*exec),
 		streams: make(map[*stdio.Streams]struct{}),

@@ -30,15 +30,16 @@ func (s *Service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	if err != nil {
 		return nil, answer(err)
 	}
-	if err := s.reserve(c); err != nil {
-		return nil, err
-	}
+	ctx, c.giveUp = context.WithCancel(ctx)
+	defer c.giveUp()
 	leave, err := c.init.Enter(ctx) // nobody else knows the container: it does not wait
 	if err != nil {
-		s.forget(c)
 		return nil, answer(err)
 	}
 	defer leave()
+	if err := s.reserve(c); err != nil {
+		return nil, err
+	}
 	if err := s.create(ctx, c, r, opts); err != nil {
 		s.undone(c)
 		c.log.Warn("create failed", log.Err(err))

@@ -21,14 +21,23 @@ import (
 
 // Delete forgets a process that is stopped or was never started; init's takes
 // the container with it. Once begun it is finished, whether or not the client
-// waits, and a client that gave up gets the same answer when it asks again.
+// waits, and who asks again gets the same answer.
+//
+// A container that is being made is one whose client has given up on it: ttrpc
+// tells a server nothing of that while the connection stands. It is undone.
 func (s *Service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
+	if c := s.making(r.Id); c != nil && r.ExecId == "" {
+		c.giveUp()
+		leave, err := c.init.Enter(ctx)
+		if err != nil {
+			return nil, answer(err)
+		}
+		leave()
+	}
 	c, p, err := s.process(r.Id, r.ExecId)
 	if err != nil {
-		if r.ExecId == "" {
-			if resp := s.unanswered(r.Id); resp != nil {
-				return resp, nil
-			}
+		if resp := s.answers.find(r.Id, r.ExecId); resp != nil {
+			return resp, nil
 		}
 		return nil, err
 	}
@@ -38,10 +47,9 @@ func (s *Service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 		return nil, answer(err)
 	}
 	defer leave()
-	work := context.WithoutCancel(ctx)
 	var resp *task.DeleteResponse
 	if p.Init {
-		resp, err = s.deleteInit(work, c)
+		resp, err = s.deleteInit(context.WithoutCancel(ctx), c)
 	} else {
 		resp, err = s.deleteExec(c, p)
 	}
@@ -49,17 +57,14 @@ func (s *Service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 		c.log.Warn("delete failed", log.String("exec", r.ExecId), log.Err(err))
 		return nil, answer(err)
 	}
-	if p.Init && ctx.Err() != nil {
-		s.keepAnswer(r.Id, resp)
-	}
 	return resp, nil
 }
 
 func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResponse, error) {
 	c.mu.Lock()
-	if c.execs[p.ID] == nil {
+	if p.State() == process.Deleted {
 		c.mu.Unlock()
-		return nil, notFound("process", p.ID)
+		return answerDelete(p), nil // by the Delete that this one waited for
 	}
 	if state := p.State(); state != process.Added && state != process.Stopped {
 		c.mu.Unlock()
@@ -82,6 +87,8 @@ func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResp
 		return nil, fmt.Errorf("delete exec %q: %w", p.ID, err)
 	}
 	delete(c.execs, p.ID)
+	resp := answerDelete(p)
+	s.answers.keep(c.id, p.ID, resp)
 	if streams != nil {
 		// A child that the exec left behind may still write. What it says is
 		// moved as long as it lives, at most until the container goes.
@@ -93,7 +100,7 @@ func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResp
 			c.mu.Unlock()
 		}()
 	}
-	return answerDelete(p), nil
+	return resp, nil
 }
 
 func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteResponse, error) {
@@ -153,6 +160,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 		ExitStatus:  c.deleted.ExitStatus,
 		ExitedAt:    c.deleted.ExitedAt,
 	})
+	s.answers.keep(c.id, "", c.deleted)
 	s.forget(c)
 	return c.deleted, nil
 }

@@ -40,9 +40,9 @@ type Service struct {
 
 	mu         sync.Mutex // guards the map; never held together with a container's lock
 	containers map[string]*container
-	answers    map[string]*task.DeleteResponse // of containers whose client gave up on Delete, by id
-	asked      bool                            // Shutdown came while a container was there
-	closing    bool                            // no container is taken any more
+	answers    deletions
+	asked      bool // Shutdown came while a container was there
+	closing    bool // no container is taken any more
 
 	idle     *idleTimer
 	retiring atomic.Bool   // Retire was called
@@ -62,7 +62,6 @@ func New(c Config) *Service {
 	s := &Service{
 		Config:     c,
 		containers: make(map[string]*container),
-		answers:    make(map[string]*task.DeleteResponse),
 		look:       make(chan struct{}, 1),
 	}
 	s.machine = &node{config: &s.Config}
@@ -106,6 +105,20 @@ func (s *Service) process(id, execID string) (*container, *process.Process, erro
 	return nil, nil, notFound("process", execID)
 }
 
+// making returns the container of that id if it is still being made, or nil.
+func (s *Service) making(id string) *container {
+	c, err := s.container(id)
+	if err != nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.init.State() != process.Added {
+		return nil
+	}
+	return c
+}
+
 // Connect tells the pids of the shim and of the container's init.
 func (s *Service) Connect(_ context.Context, r *task.ConnectRequest) (*task.ConnectResponse, error) {
 	resp := &task.ConnectResponse{ShimPid: uint32(os.Getpid()), Version: s.Version}
@@ -116,8 +129,12 @@ func (s *Service) Connect(_ context.Context, r *task.ConnectRequest) (*task.Conn
 	return resp, nil
 }
 
-// Shutdown ends the shim if it holds no container, or if now is set.
+// Shutdown ends the shim if it holds no container, or if now is set. A container
+// that is being made is nobody's any more when it is asked for in its name.
 func (s *Service) Shutdown(_ context.Context, r *task.ShutdownRequest) (*wkt.Empty, error) {
+	if c := s.making(r.Id); c != nil {
+		c.giveUp()
+	}
 	s.mu.Lock()
 	if len(s.containers) > 0 && !r.Now {
 		s.asked = true
@@ -185,7 +202,7 @@ func (s *Service) reserve(c *container) error {
 	}
 	s.containers[c.id] = c
 	s.idle.busy()
-	delete(s.answers, c.id)
+	s.answers.drop(c.id)
 	return nil
 }
 
@@ -214,22 +231,4 @@ func (s *Service) undone(c *container) {
 	if end {
 		s.once.Do(s.Config.Shutdown)
 	}
-}
-
-// keepAnswer keeps what Delete would have answered a client that gave up.
-func (s *Service) keepAnswer(id string, resp *task.DeleteResponse) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.containers[id] == nil {
-		s.answers[id] = resp
-	}
-}
-
-// unanswered hands out what keepAnswer kept, once.
-func (s *Service) unanswered(id string) *task.DeleteResponse {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	resp := s.answers[id]
-	delete(s.answers, id)
-	return resp
 }

@@ -110,19 +110,6 @@ func TestRetireWaitsUntilNoContainerRuns(t *testing.T) {
 	}
 }
 
-func TestAnswerThatNobodyGotIsKeptForTheNextWhoAsks(t *testing.T) {
-	s, _ := service(t)
-	want := &task.DeleteResponse{Pid: 7, ExitStatus: 3}
-	s.keepAnswer("c", want)
-	got, err := s.Delete(context.Background(), &task.DeleteRequest{Id: "c"})
-	if err != nil || got != want {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if _, err := s.Delete(context.Background(), &task.DeleteRequest{Id: "c"}); status.Code(err) != codes.NotFound {
-		t.Errorf("the answer was given twice: %v", err)
-	}
-}
-
 func TestContainerThatIsBeingMadeIsNotThereYet(t *testing.T) {
 	s, _ := service(t)
 	c, _ := bare(t, true)

@@ -172,6 +172,7 @@ func (s *Service) Exec(_ context.Context, r *task.ExecProcessRequest) (*wkt.Empt
 		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
 	}
 	c.execs[r.ExecId] = e
+	s.answers.dropExec(c.id, r.ExecId)
 	c.events.Publish("/tasks/exec-added", &events.TaskExecAdded{ContainerId: c.id, ExecId: r.ExecId})
 	return &wkt.Empty{}, nil
 }
