@@ -126,7 +126,9 @@ func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, er
 
 // Pids lists every process of the container, those of execs with their id.
 // Where the container has no cgroup of its own, those are listed that the shim
-// has started.
+// has started. Of one without any the init is named that it had: containerd 1.7
+// and newer, when they are started again, take a shim that names nobody for one
+// that never had a container, and delete it with the exit that is to be told.
 func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsResponse, error) {
 	c, init, err := s.process(r.Id, "")
 	if err != nil {
@@ -144,6 +146,7 @@ func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsRespon
 			known = append(known, e.Pid())
 		}
 	}
+	was := init.Pid()
 	c.mu.Unlock()
 	if group != nil && len(known) > 0 {
 		switch pids, err := group.Pids(); {
@@ -152,6 +155,9 @@ func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsRespon
 		case !errors.Is(err, cgroup.ErrNotOwn):
 			return nil, answer(fmt.Errorf("pids of container %q: %w", r.Id, err))
 		}
+	}
+	if len(known) == 0 && was != 0 {
+		known = []int{was}
 	}
 	resp := new(task.PidsResponse)
 	for _, pid := range known {

@@ -269,6 +269,23 @@ func TestPidsNamesEveryProcessAndTheExecsAmongThem(t *testing.T) {
 	c.Finish()
 }
 
+// A daemon that is started again deletes a shim whose container has no pids, and
+// with it the exit that nobody knows of yet: so even the dead one has one.
+func TestPidsNamesTheInitOfAContainerThatHasEnded(t *testing.T) {
+	d := harness.New(t)
+	c := d.Create("true")
+	init := uint32(c.Start())
+	c.Wait()
+	r, err := c.Shim.Task.Pids(d.Ctx(), &task.PidsRequest{Id: c.ContainerID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Processes) != 1 || r.Processes[0].Pid != init {
+		t.Errorf("pids: %v, want that of init, %d", r.Processes, init)
+	}
+	c.Delete()
+}
+
 // How old users of the Task API ask: the exec's spec as it is, terminal or not.
 func TestTheSpecOfAnExecIsCarriedAsJSON(t *testing.T) {
 	d := harness.New(t)

@@ -28,7 +28,7 @@ type session struct {
 
 // command is ctr with the daemon's address and namespace.
 func (d *daemon) command(args ...string) *exec.Cmd {
-	cmd := exec.Command("ctr", append([]string{"-a", d.socket(), "-n", d.namespace}, args...)...)
+	cmd := exec.Command(d.release.ctr, append([]string{"-a", d.socket(), "-n", d.namespace}, args...)...)
 	// An interrupt from the terminal is not for the containers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd

@@ -21,7 +21,9 @@ import (
 type daemon struct {
 	t         *testing.T
 	dir       string // holds everything of it; its path is short, because sockets are in it
+	release   release
 	namespace string
+	scope     string // names what is this daemon's alone: the parent of its containers' cgroups
 	rootfs    string // busybox, shared by all tests; nobody may write to it
 	shim      string // the binary under test, free of links
 	env       []string
@@ -40,12 +42,6 @@ type daemon struct {
 // speed.
 var patience = harness.Patience
 
-// needed are the programs without which there is nothing to test, and the
-// packages that Debian has them in.
-var needed = []struct{ program, pkg string }{
-	{"containerd", "containerd"}, {"ctr", "containerd"}, {"runc", "runc"},
-}
-
 // start starts a containerd, which ends with the test. The test then fails if
 // something of it is left over, if a shim reported a panic or a data race, or if
 // events came in an order that the contract does not allow. What is in env is
@@ -55,10 +51,12 @@ func start(t *testing.T, env ...string) *daemon {
 	if os.Geteuid() != 0 {
 		t.Fatal("containers need root, and these tests pass with it or not at all")
 	}
-	for _, n := range needed {
-		if _, err := exec.LookPath(n.program); err != nil {
-			t.Fatalf("%s is missing: install Debian's package %s (%v)", n.program, n.pkg, err)
-		}
+	if _, err := exec.LookPath("runc"); err != nil {
+		t.Fatalf("runc is missing: install Debian's package runc (%v)", err)
+	}
+	all, err := releases()
+	if err != nil {
+		t.Fatal(err)
 	}
 	shim, err := filepath.EvalSymlinks(harness.Shim(t))
 	if err != nil {
@@ -71,7 +69,9 @@ func start(t *testing.T, env ...string) *daemon {
 	d := &daemon{
 		t:         t,
 		dir:       dir,
+		release:   all[0],
 		namespace: filepath.Base(dir),
+		scope:     filepath.Base(dir),
 		rootfs:    harness.Rootfs(t),
 		shim:      shim,
 		env:       env,
@@ -95,8 +95,10 @@ func (d *daemon) layOut() error {
 			return err
 		}
 	}
-	if err := os.Symlink(d.shim, filepath.Join(d.dir, "bin", "containerd-shim-runc-v2")); err != nil {
-		return err
+	for _, name := range []string{"containerd-shim-runc-v2", harness.ShimName} {
+		if err := os.Symlink(d.shim, filepath.Join(d.dir, "bin", name)); err != nil {
+			return err
+		}
 	}
 	// The snapshotters that are off need what this machine may not have.
 	config := fmt.Sprintf(`version = 2
@@ -104,6 +106,8 @@ root = %q
 state = %q
 disabled_plugins = [
 	"io.containerd.grpc.v1.cri",
+	"io.containerd.cri.v1.images",
+	"io.containerd.cri.v1.runtime",
 	"io.containerd.snapshotter.v1.aufs",
 	"io.containerd.snapshotter.v1.btrfs",
 	"io.containerd.snapshotter.v1.devmapper",
@@ -112,7 +116,7 @@ disabled_plugins = [
 [grpc]
 address = %q
 [debug]
-level = "debug"
+level = "trace"
 `, filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), d.socket())
 	return os.WriteFile(filepath.Join(d.dir, "config.toml"), []byte(config), 0o600)
 }
@@ -120,7 +124,7 @@ level = "debug"
 func (d *daemon) socket() string  { return filepath.Join(d.dir, "c.sock") }
 func (d *daemon) logPath() string { return filepath.Join(d.dir, "containerd.log") }
 
-// bundle is the container's, where containerd 1.6 makes it.
+// bundle is the container's, where containerd makes it.
 func (d *daemon) bundle(id string) string {
 	return filepath.Join(d.dir, "state", "io.containerd.runtime.v2.task", d.namespace, id)
 }
@@ -134,7 +138,7 @@ func (d *daemon) up() {
 		d.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command("containerd", "-c", filepath.Join(d.dir, "config.toml"))
+	cmd := exec.Command(d.release.containerd, "-c", filepath.Join(d.dir, "config.toml"))
 	cmd.Env = append(os.Environ(),
 		"PATH="+filepath.Join(d.dir, "bin")+":"+os.Getenv("PATH"),
 		"TMPDIR="+filepath.Join(d.dir, "tmp"))
@@ -163,6 +167,9 @@ func (d *daemon) up() {
 		}
 		return conn.Close()
 	})
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || exe != d.release.containerd {
+		d.t.Fatalf("the daemon runs %q (%v), not %s", exe, err, d.release.containerd)
+	}
 	d.listen()
 }
 

@@ -146,7 +146,7 @@ func (d *daemon) touches(pid int) string {
 	if line := strings.ReplaceAll(readProc(pid, "cmdline"), "\x00", " "); strings.Contains(line, d.dir+"/") {
 		return line
 	}
-	if strings.Contains(readProc(pid, "cgroup"), "/"+d.namespace+"/") {
+	if strings.Contains(readProc(pid, "cgroup"), "/"+d.scope+"/") {
 		return "of a container: " + strings.TrimSpace(readProc(pid, "comm"))
 	}
 	return ""
@@ -182,8 +182,8 @@ func (d *daemon) cgroups() ([]string, error) {
 }
 
 func (d *daemon) cgroupTops() []string {
-	v2, _ := filepath.Glob("/sys/fs/cgroup/" + d.namespace)
-	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.namespace)
+	v2, _ := filepath.Glob("/sys/fs/cgroup/" + d.scope)
+	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.scope)
 	return append(v2, v1...)
 }
 
@@ -254,7 +254,7 @@ func (d *daemon) sweepOnce() error {
 func (d *daemon) cgroup(controller, id string) string {
 	d.t.Helper()
 	for _, top := range []string{filepath.Join("/sys/fs/cgroup", controller), "/sys/fs/cgroup"} {
-		path := filepath.Join(top, d.namespace, id)
+		path := filepath.Join(top, d.scope, id)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}

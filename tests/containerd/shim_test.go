@@ -18,6 +18,12 @@ import (
 // the container's init, and fails the test unless it runs the binary under test.
 func (d *daemon) shimOf(id string) int {
 	d.t.Helper()
+	return d.shimAt(id, d.shim)
+}
+
+// shimAt is shimOf for a shim that has another binary.
+func (d *daemon) shimAt(id, binary string) int {
+	d.t.Helper()
 	task, ok := d.task(id)
 	if !ok {
 		d.t.Fatalf("no task %s", id)
@@ -27,12 +33,12 @@ func (d *daemon) shimOf(id string) int {
 		d.t.Fatalf("the shim of %s: %v", id, err)
 	}
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil || exe != d.shim {
-		d.t.Fatalf("the shim of %s, process %d, runs %q (%v), not the binary under test, %s", id, pid, exe, err, d.shim)
+	if err != nil || exe != binary {
+		d.t.Fatalf("the shim of %s, process %d, runs %q (%v), not %s", id, pid, exe, err, binary)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.proved = true
+	d.proved = d.proved || binary == d.shim
 	return pid
 }
 
