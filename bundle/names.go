@@ -11,12 +11,13 @@ const (
 
 // What the shim and the OCI runtime put there.
 const (
-	AddressFile = "address"      // where the shim listens: containerd 1.6 reads it when it restarts
-	OptionsFile = "options.json" // containerd.runc.v1.Options as containerd's own shim writes them
-	RuntimeFile = "runtime"      // the OCI runtime's binary, written for shims older than options.json
-	InitPidFile = "init.pid"     // pid of the container's init, from the OCI runtime
-	ExitFile    = "exit.json"    // an ExitRecord: how init ended
-	RuntimeLog  = "log.json"     // the OCI runtime's log
+	AddressFile = "address"       // where the shim listens: containerd 1.6 reads it when it restarts
+	OptionsFile = "options.json"  // containerd.runc.v1.Options as containerd's own shim writes them
+	RuntimeFile = "runtime"       // the OCI runtime's binary, written for shims older than options.json
+	InitPidFile = "init.pid"      // pid of the container's init, from the OCI runtime
+	ExitFile    = "exit.json"     // an ExitRecord: how init ended
+	RuntimeLog  = "log.json"      // the OCI runtime's log
+	DumpLog     = "criu-dump.log" // criu's log of a checkpoint that failed
 )
 
 // ExecPidFile is the name of the file that the OCI runtime writes the pid of

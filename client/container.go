@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/holdfast-shim/holdfast/proto"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
@@ -37,6 +38,9 @@ type CreateOptions struct {
 	Streams Streams
 	// Options are the runtime's; nil is none.
 	Options *runcopts.Options
+	// Checkpoint is the directory of the image that Start restores the container
+	// from; empty is none.
+	Checkpoint string
 	// Sandbox, when set, is a running shim that the container goes to without
 	// `start` being run (Launcher.Join).
 	Sandbox *Shim
@@ -102,6 +106,8 @@ func (l *Launcher) Create(ctx context.Context, o CreateOptions) (_ *Container, e
 		Stdout:   c.IO.Stdout,
 		Stderr:   c.IO.Stderr,
 		Options:  options,
+
+		Checkpoint: o.Checkpoint,
 	}); err != nil {
 		return nil, fmt.Errorf("create: %w", err)
 	}
@@ -138,6 +144,22 @@ func (c *Container) undo() {
 	if c.IO != nil {
 		c.IO.Close()
 	}
+}
+
+// Checkpoint has the container's processes written to an image in the directory
+// path; options may be nil.
+func (c *Container) Checkpoint(ctx context.Context, path string, options *runcopts.CheckpointOptions) error {
+	r := &task.CheckpointTaskRequest{Id: c.ContainerID, Path: path}
+	if options != nil {
+		var err error
+		if r.Options, err = proto.Pack(options); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+	}
+	if _, err := c.Shim.Task.Checkpoint(ctx, r); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
 }
 
 // Exec has the shim prepare another process in the container; Start runs it.

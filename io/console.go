@@ -65,6 +65,7 @@ func (s *Streams) Listen(dir, name string) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closeSocketLocked() // of a start that failed
 	s.socket = &consoleSocket{l: l, path: path}
 	return name, nil
 }

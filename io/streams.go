@@ -200,16 +200,16 @@ func (s *Streams) logger(uri string, t target) *logger {
 	return l
 }
 
-// Child starts the relays of a process without a terminal and returns the
-// descriptors it is to be started with, nil where there is no stream. They
-// stay the Streams's and are good until Started.
+// Child starts the relays of a process without a terminal, unless they were, and
+// returns the descriptors it is to be started with, nil where there is no stream.
+// They stay the Streams's and are good until Started.
 //
 // The relays run before the runtime does, so that it may write more to the
 // container's stderr than a pipe holds.
 func (s *Streams) Child() (stdin, stdout, stderr *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.paths.Terminal {
+	if !s.paths.Terminal && !s.moving {
 		s.startLocked()
 	}
 	return s.child[0], s.child[1], s.child[2]

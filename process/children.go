@@ -13,6 +13,7 @@ import (
 // in the scenarios of package task one that does each step when it is told to.
 type Runtime interface {
 	Create(context.Context, runc.CreateOpts) error
+	Restore(context.Context, runc.RestoreOpts) error
 	Exec(context.Context, runc.ExecOpts) error
 	Delete(ctx context.Context, force bool) error
 }

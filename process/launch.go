@@ -26,8 +26,8 @@ type Launch struct {
 	Children Children
 	Streams  *stdio.Streams // of the process; they stay open when the launch fails
 
-	// Clear removes what a create has left that the runtime does not know of,
-	// for Init. The client may have removed the bundle already.
+	// Clear removes what a create or a restore has left that the runtime does not
+	// know of, for Init and Restore. The client may have removed the bundle already.
 	Clear func(context.Context) error
 
 	OnExit func(reaper.Exit) // see reaper.Start
@@ -45,20 +45,41 @@ func (l *Launch) Init(ctx context.Context, noPivot, noNewKeyring bool) (Child, e
 	child, err := l.run(pidFile, func(io runc.IO) error {
 		return l.Runtime.Create(ctx, runc.CreateOpts{IO: io, PidFile: pidFile, NoPivot: noPivot, NoNewKeyring: noNewKeyring})
 	})
-	if err == nil {
-		return child, nil
+	if err != nil {
+		return nil, l.failed(ctx, "create", err)
 	}
-	err = fmt.Errorf("OCI runtime create failed: %w", err) // containerd's words, which scripts look for
-	if errors.Is(err, runc.ErrExists) || errors.Is(err, runc.ErrNoRuntime) {
-		return nil, err // what is there is another's, or nothing
-	}
-	if undo := l.undo(context.WithoutCancel(ctx)); undo != nil {
-		err = fmt.Errorf("%w (and not all of the container could be removed: %w)", err, undo)
-	}
-	return nil, err
+	return child, nil
 }
 
-// undo removes what a create has left that failed or was killed. A runtime that
+// Restore has the runtime make the container from a checkpoint, of which o says
+// what is not the launch's own, and adopts its init, which runs. On failure nothing
+// of the container is left, as with Init, and the launch may be tried again.
+func (l *Launch) Restore(ctx context.Context, o runc.RestoreOpts) (Child, error) {
+	o.PidFile = filepath.Join(l.Bundle, bundle.InitPidFile)
+	child, err := l.run(o.PidFile, func(io runc.IO) error {
+		o.IO = io
+		return l.Runtime.Restore(ctx, o)
+	})
+	if err != nil {
+		return nil, l.failed(ctx, "restore", err)
+	}
+	return child, nil
+}
+
+// failed undoes what was to make a container, and says so in containerd's words,
+// which scripts look for.
+func (l *Launch) failed(ctx context.Context, verb string, err error) error {
+	err = fmt.Errorf("OCI runtime %s failed: %w", verb, err)
+	if errors.Is(err, runc.ErrExists) || errors.Is(err, runc.ErrNoRuntime) {
+		return err // what is there is another's, or nothing
+	}
+	if undo := l.undo(context.WithoutCancel(ctx)); undo != nil {
+		return fmt.Errorf("%w (and not all of the container could be removed: %w)", err, undo)
+	}
+	return err
+}
+
+// undo removes what a create or a restore has left that failed or was killed. A runtime that
 // was killed before it wrote down its state knows nothing of the cgroup and the
 // directory that it had made, so those are looked for as well.
 func (l *Launch) undo(ctx context.Context) error {

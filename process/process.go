@@ -84,7 +84,7 @@ func (p *Process) To(s State) error {
 	if !p.state.CanBecome(s) {
 		return fmt.Errorf("%w: process is %s", ErrState, p.state)
 	}
-	if s == Stopped || s == Deleted && p.state == Added {
+	if s == Stopped || s == Deleted && p.state < Stopped {
 		close(p.stopped)
 	}
 	p.state = s

@@ -29,8 +29,8 @@ func (s State) String() string {
 // next says, for each state, which may follow it.
 var next = [states][states]bool{
 	Added:    {Created: true, Starting: true, Deleted: true},
-	Created:  {Starting: true, Stopped: true},
-	Starting: {Running: true, Stopped: true, Created: true}, // Created: the start of init failed and may be tried again
+	Created:  {Starting: true, Stopped: true, Deleted: true}, // Deleted: an init that was yet to be restored
+	Starting: {Running: true, Stopped: true, Created: true},  // Created: the start of init failed and may be tried again
 	Running:  {Pausing: true, Stopped: true},
 	Pausing:  {Paused: true, Running: true, Stopped: true},
 	Paused:   {Running: true, Stopped: true},

@@ -13,7 +13,7 @@ import (
 // code's own table is held against it.
 const table = `
 added    > created starting deleted
-created  > starting stopped
+created  > deleted starting stopped
 starting > created running stopped
 running  > pausing stopped
 pausing  > running paused stopped

@@ -37,6 +37,8 @@ const (
 	ErrUnsupported sentinel = "not supported by the OCI runtime"
 	// ErrDeadline: the runtime did not answer within its verb's deadline.
 	ErrDeadline sentinel = "OCI runtime past its deadline"
+	// ErrImage: what a container is to be restored from is no checkpoint.
+	ErrImage sentinel = "not a checkpoint"
 	// ErrNoRuntime: the runtime's binary is missing or cannot be executed.
 	ErrNoRuntime sentinel = "no OCI runtime"
 )
@@ -47,6 +49,7 @@ type Error struct {
 	Verb    string
 	Message string // what the runtime said, or how it ended; valid UTF-8, at most some 16 KiB
 	Status  uint32 // its exit code, or 128 + the signal that ended it; 0 if it never ended
+	Log     string // criu's log of this call; "" if it wrote none
 	Err     error  // leads to one of the package's sentinels or to the context's error; nil if the cause is not known
 }
 
@@ -54,11 +57,14 @@ type Error struct {
 // changed, but where they begin with what stands before them already, as runc's
 // "runc create failed: …" does, they stand alone.
 func (e *Error) Error() string {
-	head := e.Runtime + " " + e.Verb
-	if len(e.Message) > len(head) && e.Message[:len(head)] == head {
-		return e.Message
+	text, head := e.Message, e.Runtime+" "+e.Verb
+	if len(text) <= len(head) || text[:len(head)] != head {
+		text = head + ": " + text
 	}
-	return head + ": " + e.Message
+	if e.Log != "" {
+		text += " (log file: " + e.Log + ")"
+	}
+	return text
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -118,6 +118,9 @@ func (r *Runtime) Delete(ctx context.Context, force bool) error {
 	c := &call{verb: verbDelete}
 	if force {
 		c.args = []string{"--force"}
+		if err := r.unmountRestored(); err != nil {
+			return r.fail(c, 0, err.Error(), err)
+		}
 	}
 	return r.simple(ctx, c)
 }
@@ -168,18 +171,19 @@ func (r *Runtime) Update(ctx context.Context, resources []byte) error {
 	return r.simple(ctx, c)
 }
 
-// CheckpointOpts are the options of containerd.runc.v1.CheckpointOptions.
+// CheckpointOpts are the options of containerd.runc.v1.CheckpointOptions. Those
+// that a restore needs again are kept with the image: see MakeImage.
 type CheckpointOpts struct {
-	ImagePath           string // directory that receives the image
-	WorkPath            string // criu's directory for logs; "": ImagePath
-	ParentPath          string // of an image to build on, relative to ImagePath
-	LeaveRunning        bool   // the opposite of the message's exit
-	OpenTCP             bool
-	ExternalUnixSockets bool
-	Terminal            bool
-	FileLocks           bool
-	EmptyNamespaces     []string
-	CgroupsMode         string // soft, full, strict or ignore; "": the runtime's default
+	ImagePath           string   `json:"-"` // directory that receives the image
+	WorkPath            string   `json:"-"` // criu's directory for logs; "": ImagePath
+	ParentPath          string   `json:"-"` // of an image to build on, relative to ImagePath
+	LeaveRunning        bool     `json:"-"` // the opposite of the message's exit
+	OpenTCP             bool     `json:"open_tcp,omitempty"`
+	ExternalUnixSockets bool     `json:"external_unix_sockets,omitempty"`
+	Terminal            bool     `json:"terminal,omitempty"`
+	FileLocks           bool     `json:"file_locks,omitempty"`
+	EmptyNamespaces     []string `json:"empty_namespaces,omitempty"`
+	CgroupsMode         string   `json:"cgroups_mode,omitempty"` // soft, full, strict or ignore; "": the runtime's default
 }
 
 // args are the flags that checkpoint and restore share.
@@ -209,7 +213,8 @@ func (o *CheckpointOpts) args() []string {
 }
 
 // Checkpoint writes the container's processes to ImagePath, and ends them
-// unless LeaveRunning is set: the runtime then knows the container no more.
+// unless LeaveRunning is set: the runtime then knows the container no more. A
+// failure says what criu logged, and where.
 func (r *Runtime) Checkpoint(ctx context.Context, o CheckpointOpts) error {
 	args := o.args()
 	if o.ParentPath != "" {
@@ -218,7 +223,8 @@ func (r *Runtime) Checkpoint(ctx context.Context, o CheckpointOpts) error {
 	if o.LeaveRunning {
 		args = append(args, "--leave-running")
 	}
-	return r.simple(ctx, &call{verb: verbCheckpoint, args: args})
+	log := o.log(dumpLog)
+	return log.explain(r.simple(ctx, &call{verb: verbCheckpoint, args: args}))
 }
 
 // RestoreOpts is how a container is made from a checkpoint. Of CheckpointOpts,
@@ -232,7 +238,8 @@ type RestoreOpts struct {
 }
 
 // Restore makes the container from the image in ImagePath and returns when it
-// runs. The caller holds a reaper.Claim as in Create.
+// runs. The caller holds a reaper.Claim as in Create, and a failure can leave
+// parts as there; it says what criu logged, and where.
 //
 // There is no --no-subreaper, which crun does not know: a runtime that was a
 // subreaper leaves its children to us when it ends like one that was not.
@@ -244,8 +251,9 @@ func (r *Runtime) Restore(ctx context.Context, o RestoreOpts) error {
 	if o.NoPivot {
 		c.args = append(c.args, "--no-pivot")
 	}
+	log := o.log(restoreLog)
 	_, err := r.run(ctx, c)
-	return err
+	return log.explain(err)
 }
 
 // Features asks the runtime what it can do; the answer is the JSON of an OCI

@@ -29,24 +29,26 @@ type publisher interface {
 // Events are published under it, so that their order is the order in which
 // the states changed.
 type container struct {
-	id      string
-	bundle  string
-	runtime runtime
-	events  publisher
-	log     *log.Logger
-	owner   stdio.Owner // of the pipes
-	private bool        // has a pid namespace of its own: the kernel ends the others with init
-	over    func()      // called when init's end was told; must not block or take a lock
-	giveUp  func()      // has Create undo what it does, if it is not done yet
+	id       string
+	bundle   string
+	runtime  runtime
+	events   publisher
+	log      *log.Logger
+	owner    stdio.Owner // of the pipes
+	criuWork string      // where criu works if nobody says; "": the container's own directory
+	private  bool        // has a pid namespace of its own: the kernel ends the others with init
+	over     func()      // called when init's end was told; must not block or take a lock
+	giveUp   func()      // has Create undo what it does, if it is not done yet
 
 	init *process.Process // set when made; its state is guarded
 
-	mu      sync.Mutex
-	execs   map[string]*exec
-	group   group                       // nil until init is there, and where it has none of its own
-	oom     oomWatch                    // of group; nil where nothing can be known
-	streams map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
-	deleted *task.DeleteResponse        // what Delete answered, for a client that asks again
+	mu          sync.Mutex
+	restoration *restoration // how Start is to make init; nil if Create did
+	execs       map[string]*exec
+	group       group                       // nil until init is there, and where it has none of its own
+	oom         oomWatch                    // of group; nil where nothing can be known
+	streams     map[*stdio.Streams]struct{} // opened and not closed; those of deleted execs may still move bytes
+	deleted     *task.DeleteResponse        // what Delete answered, for a client that asks again
 }
 
 // exec is an additional process of the container.

@@ -137,7 +137,7 @@ func (s *Service) Pids(_ context.Context, r *task.PidsRequest) (*task.PidsRespon
 	group := c.group
 	execs := make(map[int]string, len(c.execs))
 	var known []int
-	if init.State() < process.Stopped {
+	if init.State() < process.Stopped && init.Pid() != 0 {
 		known = append(known, init.Pid())
 	}
 	for id, e := range c.execs {
@@ -284,16 +284,6 @@ func (s *Service) Update(ctx context.Context, r *task.UpdateTaskRequest) (*wkt.E
 	}
 	defer leave()
 	return empty(c.runtime.Update(context.WithoutCancel(ctx), r.Resources.Value))
-}
-
-// Checkpoint is not there yet.
-func (s *Service) Checkpoint(_ context.Context, r *task.CheckpointTaskRequest) (*wkt.Empty, error) {
-	c, _, err := s.process(r.Id, "")
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Unlock()
-	return nil, status.Errorf(codes.Unimplemented, "checkpoint of container %q: not supported", r.Id)
 }
 
 // Stats tells what the container uses.

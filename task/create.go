@@ -56,9 +56,6 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 	if !filepath.IsAbs(r.Bundle) {
 		return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: bundle %q: not an absolute path", r.Id, r.Bundle)
 	}
-	if r.Checkpoint != "" {
-		return nil, nil, status.Errorf(codes.Unimplemented, "container %q: restore from a checkpoint is not supported", r.Id)
-	}
 	opts := new(runcopts.Options)
 	if r.Options != nil && (r.Options.TypeUrl != "" || len(r.Options.Value) > 0) {
 		if err := proto.Unpack(r.Options, opts); err != nil {
@@ -70,21 +67,26 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 		return nil, nil, err
 	}
 	return &container{
-		id:      r.Id,
-		bundle:  r.Bundle,
-		runtime: s.machine.runtime(r.Id, r.Bundle, opts),
-		events:  s.Events,
-		log:     s.Log.With(log.String("container", r.Id)),
-		over:    s.lookQuiet,
-		owner:   stdio.Owner{UID: int(opts.IoUid), GID: int(opts.IoGid)},
-		init:    process.New(r.Id, true, paths),
-		execs:   make(map[string]*exec),
-		streams: make(map[*stdio.Streams]struct{}),
+		id:       r.Id,
+		bundle:   r.Bundle,
+		runtime:  s.machine.runtime(r.Id, r.Bundle, opts),
+		criuWork: opts.CriuWorkPath,
+		events:   s.Events,
+		log:      s.Log.With(log.String("container", r.Id)),
+		over:     s.lookQuiet,
+		owner:    stdio.Owner{UID: int(opts.IoUid), GID: int(opts.IoGid)},
+		init:     process.New(r.Id, true, paths),
+		execs:    make(map[string]*exec),
+		streams:  make(map[*stdio.Streams]struct{}),
 	}, opts, nil
 }
 
 // create does the work. It leaves nothing behind when it fails.
 func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRequest, opts *runcopts.Options) (err error) {
+	restore, err := restoreOpts(r, opts)
+	if err != nil {
+		return err
+	}
 	config, err := bundle.ReadConfig(c.bundle)
 	if err != nil {
 		return err
@@ -133,41 +135,47 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 		},
 		OnExit: func(e reaper.Exit) { c.exited(c.init, e) },
 	}
-	child, err := launch.Init(ctx, opts.NoPivotRoot, opts.NoNewKeyring)
-	if err != nil {
-		return err
+	var (
+		child process.Child // stays nil if it is for Start to make it
+		group group
+		oom   oomWatch
+	)
+	created := &events.TaskCreate{
+		ContainerId: c.id,
+		Bundle:      c.bundle,
+		Rootfs:      r.Rootfs,
+		Io:          &events.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
 	}
-	// An init that has ended already has no cgroup to be found by; there is
-	// nothing to count or to kill in it then.
-	group, unknown := s.machine.group(child.Pid())
-	if unknown != nil {
-		c.log.Warn("the container's cgroup is not known", log.Err(unknown))
-	}
-	oom := s.watchOOM(c, group)
-	defer func() {
-		if err != nil && oom != nil {
-			oom.Close()
+	if restore == nil {
+		if child, err = launch.Init(ctx, opts.NoPivotRoot, opts.NoNewKeyring); err != nil {
+			return err
 		}
-	}()
+		created.Pid = uint32(child.Pid())
+		group, oom = s.findGroup(c, child)
+		defer func() {
+			if err != nil && oom != nil {
+				oom.Close()
+			}
+		}()
+	} else {
+		created.Checkpoint = restore.ImagePath
+	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.group, c.oom = group, oom
-	c.init.Made(child)
+	if restore == nil {
+		c.group, c.oom = group, oom
+		c.init.Made(child)
+	} else {
+		c.restoration = &restoration{launch: launch, opts: *restore}
+	}
 	if err := c.opened(c.init, streams); err != nil {
 		c.log.Warn("stdio", log.Err(err))
 	}
 	if err := c.init.To(process.Created); err != nil {
 		return err
 	}
-	c.events.Publish("/tasks/create", &events.TaskCreate{
-		ContainerId: c.id,
-		Bundle:      c.bundle,
-		Rootfs:      r.Rootfs,
-		Io:          &events.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
-		Checkpoint:  r.Checkpoint,
-		Pid:         uint32(child.Pid()),
-	})
+	c.events.Publish("/tasks/create", created)
 	c.settle(c.init)
 	return nil
 }

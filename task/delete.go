@@ -109,6 +109,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	}
 	c.mu.Lock()
 	state, gone := c.init.State(), c.deleted
+	unmade := state == process.Created && c.restoration != nil
 	group, oom := c.group, c.oom
 	streams := make([]*stdio.Streams, 0, len(c.streams))
 	for st := range c.streams {
@@ -119,7 +120,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	if gone != nil {
 		return gone, nil // by the Delete that this one waited for
 	}
-	if state != process.Stopped {
+	if state != process.Stopped && !unmade {
 		return nil, fmt.Errorf("delete container %q: %w: container is %s", c.id, process.ErrState, state)
 	}
 
@@ -128,10 +129,11 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 			c.log.Warn("processes may be left in the container's cgroup", log.Err(err))
 		}
 	}
-	if own != nil && !own.Drain(s.Drain) {
+	if own != nil && !unmade && !own.Drain(s.Drain) {
 		c.log.Warn("output of the container is not read")
 	}
-	if err := c.runtime.Delete(ctx, false); err != nil && !errors.Is(err, runc.ErrNotFound) {
+	// With force what a failed restore may have left that could not be undone.
+	if err := c.runtime.Delete(ctx, unmade); err != nil && !errors.Is(err, runc.ErrNotFound) {
 		return nil, err
 	}
 	rootfs := filepath.Join(c.bundle, bundle.Rootfs)
@@ -169,7 +171,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 // that its exit is told before its deletion.
 func (c *container) stopCreated(ctx context.Context) error {
 	c.mu.Lock()
-	waits := c.init.State() == process.Created
+	waits := c.init.State() == process.Created && c.restoration == nil
 	if waits {
 		if err := c.init.Signal(unix.SIGKILL); err != nil && !errors.Is(err, process.ErrFinished) {
 			c.mu.Unlock()

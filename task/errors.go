@@ -33,6 +33,7 @@ var answers = [...]struct {
 	{runc.ErrDeadline, codes.Unavailable},
 	{runc.ErrUnsupported, codes.Unimplemented},
 	{runc.ErrInvalid, codes.InvalidArgument},
+	{runc.ErrImage, codes.InvalidArgument},
 	{runc.ErrNoRuntime, codes.NotFound},
 	{stdio.ErrInvalid, codes.InvalidArgument},
 	{stdio.ErrLogger, codes.FailedPrecondition},

@@ -33,12 +33,14 @@ type runtime interface {
 	Pause(context.Context) error
 	Resume(context.Context) error
 	Update(ctx context.Context, resources []byte) error
+	Checkpoint(context.Context, runc.CheckpointOpts) error
 	Scrub() error
 }
 
 // group is a container's cgroup: [cgroup.Group].
 type group interface {
 	Kill() error
+	Thaw() error
 	Pids() ([]int, error)
 	Stats() (proto.Message, error)
 }

@@ -182,8 +182,9 @@ func (s *Service) quiet() bool {
 	for _, c := range all {
 		c.mu.Lock()
 		state := c.init.State()
+		unmade := state == process.Created && c.restoration != nil
 		c.mu.Unlock()
-		if state < process.Stopped {
+		if state < process.Stopped && !unmade {
 			return false
 		}
 	}

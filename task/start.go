@@ -33,7 +33,7 @@ func (s *Service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	defer leave()
 	work := context.WithoutCancel(ctx)
 	if p.Init {
-		err = c.startInit(work)
+		err = s.startInit(work, c)
 	} else {
 		err = s.startExec(work, c, p)
 	}
@@ -44,12 +44,16 @@ func (s *Service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	return &task.StartResponse{Pid: uint32(p.Pid())}, nil
 }
 
-func (c *container) startInit(ctx context.Context) error {
+func (s *Service) startInit(ctx context.Context, c *container) error {
 	c.mu.Lock()
 	err := c.init.To(process.Starting)
+	restoration := c.restoration
 	c.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("start container %q: %w", c.id, err)
+	}
+	if restoration != nil {
+		return s.restore(ctx, c, restoration)
 	}
 	err = c.runtime.Start(ctx)
 
@@ -145,6 +149,8 @@ func (c *container) execPossible() error {
 	switch state := c.init.State(); {
 	case c.init.HasEnded() || state >= process.Stopped:
 		return fmt.Errorf("%w: container is stopped", process.ErrState)
+	case c.restoration != nil:
+		return fmt.Errorf("%w: container is %s and to be restored by its start", process.ErrState, state)
 	case state == process.Pausing || state == process.Paused:
 		return fmt.Errorf("%w: container is %s", process.ErrState, state)
 	}

@@ -40,6 +40,8 @@ type Want struct {
 	// Options are the runtime's. Where they name none it is HOLDFAST_RUNTIME's,
 	// and without that the shim's default.
 	Options *runcopts.Options
+	// Checkpoint is the image that Start restores the container from.
+	Checkpoint string
 	// Sandbox is the container whose shim this one shares: by annotation, and,
 	// with Join, by going to that shim directly as new daemons do.
 	Sandbox *Container
@@ -92,7 +94,7 @@ func (d *Daemon) TryCreate(w Want) (*Container, error) {
 
 // options makes the rootfs and the configuration that w wants.
 func (d *Daemon) options(w *Want) (client.CreateOptions, error) {
-	o := client.CreateOptions{ID: w.ID, Rootfs: w.Rootfs, Options: w.Options}
+	o := client.CreateOptions{ID: w.ID, Rootfs: w.Rootfs, Options: w.Options, Checkpoint: w.Checkpoint}
 	if name := os.Getenv("HOLDFAST_RUNTIME"); name != "" {
 		options := runcopts.Options{BinaryName: name}
 		if w.Options != nil {
