@@ -101,6 +101,43 @@ func TestTerminalOutputArrivesWholeThoughTheSlaveClosesFirst(t *testing.T) {
 	}
 }
 
+// A child that does not die of the hang-up holds the terminal: nothing waits
+// for it, and all that was printed before is there. The kernel carries it from
+// slave to master in its own time, so this is tried often.
+func TestDrainDoesNotWaitForAChildThatHoldsTheTerminal(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s, slave := terminalOf(t, p)
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	for i := range 500 {
+		word := fmt.Sprintf("before %d\r\n", i)
+		fmt.Fprintf(slave, "before %d\n", i)
+		if !s.Drain(patience) {
+			t.Fatal("not drained though all was moved")
+		}
+		if n := unread(r); n != len(word) {
+			t.Fatalf("run %d: drained, but %d bytes of %d are in the fifo", i, n, len(word))
+		}
+		buf := make([]byte, len(word))
+		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != word {
+			t.Fatalf("got %q, %v", buf, err)
+		}
+	}
+	// More than the terminal holds.
+	want := bytes.Repeat([]byte("0123456789abcd\r\n"), 1<<11)
+	if _, err := slave.Write(bytes.ReplaceAll(want, []byte("\r"), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Drain(patience) {
+		t.Fatal("not drained though all was moved")
+	}
+	got := make([]byte, len(want))
+	if n := unread(r); n != len(want) {
+		t.Errorf("drained, but %d bytes of %d are in the fifo", n, len(want))
+	} else if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what arrived is not what was printed: %v", err)
+	}
+}
+
 func TestTerminalInputReachesTheSlave(t *testing.T) {
 	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out")}
 	s, slave := terminalOf(t, p)

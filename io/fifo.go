@@ -13,17 +13,28 @@ import (
 // never waits for the other side, and that the other side's absence gives
 // neither EOF nor EPIPE.
 type ends struct {
-	r, w *os.File // non-blocking
+	r, w *os.File // non-blocking; w is nil for the file that stands in for stdin's fifo
+}
+
+// openPath opens the fifo of that path, or, as containerd's own shim does, the
+// file that stands there instead, with flag.
+func openPath(path string, flag int) (*ends, *os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, nil, fmt.Errorf("open fifo: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		fifo, err := openFifo(path)
+		return fifo, nil, err
+	}
+	f, err := os.OpenFile(path, flag, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open: %w", err)
+	}
+	return nil, f, nil
 }
 
 func openFifo(path string) (*ends, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, fmt.Errorf("open fifo: %w", &os.PathError{Op: "stat", Path: path, Err: err})
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return nil, fmt.Errorf("%q: %w: not a fifo", path, ErrInvalid)
-	}
 	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open fifo: %w", err)

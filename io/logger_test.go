@@ -341,10 +341,10 @@ func TestTerminalsOutputGoesToItsLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := bytes.Repeat([]byte("0123456789abcde\n"), 1<<15)
-	go func() {
-		_, _ = slave.Write(want)
-		slave.Close()
-	}()
+	if _, err := slave.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
 	if !s.Drain(patience) {
 		t.Error("not drained")
 	}

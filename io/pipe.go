@@ -133,3 +133,13 @@ func unreadFd(fd int) int {
 	n, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	return n
 }
+
+// take reads what waits in the pipe r, whose end is non-blocking.
+func take(r *os.File) []byte {
+	buf := make([]byte, unread(r))
+	n := 0
+	if conn, err := r.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { n, _ = read(int(fd), buf) })
+	}
+	return buf[:n]
+}

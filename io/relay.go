@@ -284,6 +284,16 @@ func (r *relay) idle() {
 	r.mu.Unlock()
 }
 
+// waits reports whether there is something to read from f, or its end. A pty's
+// master is asked so as well, and not how many bytes it has: poll has the kernel
+// hand over first what the slave has written, which until then nothing counts.
+func waits(f *os.File) (is bool) {
+	if conn, err := f.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { is = ready(int(fd), unix.POLLIN) })
+	}
+	return is
+}
+
 // drained waits until every byte that was in src at the time of the call is
 // in dst, until the relay has ended, or until stop is closed: then false.
 func (r *relay) drained(stop <-chan struct{}) bool {
@@ -291,7 +301,7 @@ func (r *relay) drained(stop <-chan struct{}) bool {
 		r.mu.Lock()
 		// Not before the lock: the copying path takes bytes out of src only
 		// after it has said that it is busy.
-		empty := !r.busy && unread(r.src) == 0
+		empty := !r.busy && !waits(r.src)
 		if r.moved == nil {
 			r.moved = make(chan struct{})
 		}

@@ -2,10 +2,13 @@ package stdio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Setup is what [Open] needs besides the paths.
@@ -17,9 +20,9 @@ type Setup struct {
 	// this process. Nil: there are no loggers.
 	Start func(*Program) (Child, error)
 	Ready time.Duration // how long a logger may take to become ready; 0: 30 s
-	// Report is told what happens to a logger later: its end before that of
-	// the output, and that it had to be killed. It is called from any
-	// goroutine and may be nil.
+	// Report is told what happens later: a logger's end before that of the
+	// output, that it had to be killed, a file that cannot be written. It is
+	// called from any goroutine and may be nil.
 	Report func(error)
 }
 
@@ -29,14 +32,17 @@ type Owner struct{ UID, GID int }
 
 // Streams is the stdio of one process. Its life: [Open]; the runtime is given
 // [Streams.Child] (or the console socket of [Streams.Listen]); [Streams.Started]
-// when the runtime has done its work; [Streams.Drain] and [Streams.Close] at the end.
+// when the runtime has done its work; [Streams.Drain] and [Streams.Close] at the
+// end, with [Streams.Release] between them for a process whose children may live on.
 //
 // It owns its descriptors and one goroutine a stream, which end by themselves
 // at the stream's end or at Close.
 type Streams struct {
 	paths   Paths
-	outputs []*output // set by Open, and with a terminal by Started
-	loggers []*logger // set by Open
+	report  func(error)    // see Setup
+	outputs []*output      // set by Open, and with a terminal by Started
+	loggers []*logger      // set by Open
+	moves   sync.WaitGroup // of the goroutines that move outputs
 	closing sync.Once
 
 	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move
@@ -49,7 +55,7 @@ type Streams struct {
 	closed bool
 }
 
-// input moves a fifo into the container.
+// input moves a fifo, or the file that stands in its place, into the container.
 type input struct {
 	fifo *ends
 	pipe *os.File // to the container; nil with a terminal, whose master outlives stdin
@@ -100,7 +106,7 @@ func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 	if set.Report == nil {
 		set.Report = func(error) {}
 	}
-	s := &Streams{paths: p}
+	s := &Streams{paths: p, report: set.Report}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -135,9 +141,12 @@ func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 func (s *Streams) Terminal() bool { return s.paths.Terminal }
 
 func (s *Streams) openInput(path string, owner Owner) error {
-	fifo, err := openFifo(path)
+	fifo, file, err := openPath(path, os.O_RDONLY)
 	if err != nil {
 		return err
+	}
+	if fifo == nil {
+		fifo = &ends{r: file}
 	}
 	s.stdin = &input{fifo: fifo}
 	if s.paths.Terminal {
@@ -170,7 +179,7 @@ func (s *Streams) openOutput(i int, path string, owner Owner) error {
 	case t.scheme == schemeFile:
 		o.file, err = openFile(t.path)
 	default:
-		o.fifo, err = openFifo(t.path)
+		o.fifo, o.file, err = openPath(t.path, os.O_WRONLY|os.O_APPEND)
 	}
 	if err != nil {
 		return err
@@ -204,8 +213,10 @@ func (s *Streams) logger(uri string, t target) *logger {
 // returns the descriptors it is to be started with, nil where there is no stream.
 // They stay the Streams's and are good until Started.
 //
-// The relays run before the runtime does, so that it may write more to the
-// container's stderr than a pipe holds.
+// Outputs are moved from Started on: until then it may be the runtime that
+// writes, about its own failure, and that is for its error (see Unmoved), not
+// for the container's reader. A runtime that has more to say than a pipe holds
+// is not left waiting: then they are moved at once.
 func (s *Streams) Child() (stdin, stdout, stderr *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,6 +224,20 @@ func (s *Streams) Child() (stdin, stdout, stderr *os.File) {
 		s.startLocked()
 	}
 	return s.child[0], s.child[1], s.child[2]
+}
+
+// Unmoved takes what was written to the outputs since Child and was not moved:
+// of a runtime that has failed, its last words.
+func (s *Streams) Unmoved() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var words []byte
+	for _, o := range s.outputs {
+		if o.r != nil && !s.paths.Terminal {
+			words = append(words, take(o.r.src)...)
+		}
+	}
+	return words
 }
 
 // Started closes the descriptors of Child: from now on the stream's other end
@@ -223,6 +248,11 @@ func (s *Streams) Started() error {
 	defer s.mu.Unlock()
 	s.closeChildLocked()
 	if s.socket == nil {
+		for _, o := range s.outputs {
+			if o.r != nil {
+				o.begin()
+			}
+		}
 		return nil
 	}
 	term, err := s.socket.accept()
@@ -276,11 +306,51 @@ func (s *Streams) startLocked() {
 		if o.r == nil {
 			continue
 		}
-		go func() {
-			_ = move(o.r) // closed, or a full disk: nobody is there to be told who would not see it
+		s.moves.Go(func() {
+			if !s.paths.Terminal {
+				o.hold()
+			}
+			if err := move(o.r); err != nil && !s.over() {
+				o.discard(err, s.report)
+			}
 			s.endOutput(o)
-		}()
+		})
 	}
+}
+
+// over reports whether Close was called.
+func (s *Streams) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// hold waits until the runtime has done its work (begin), until it has written
+// half of what a pipe holds, or until the stream is closed.
+func (o *output) hold() {
+	if conn, err := o.r.src.SyscallConn(); err == nil {
+		_ = conn.Read(func(fd uintptr) bool { return unreadFd(int(fd)) >= smallPipe/2 })
+	}
+	_ = o.r.src.SetReadDeadline(time.Time{})
+}
+
+// begin ends hold. A relay that runs already takes it for a pause of its writer.
+func (o *output) begin() { _ = o.r.src.SetReadDeadline(time.Unix(1, 0)) }
+
+// discard throws away what comes, until the end: the sink has failed with err,
+// which must neither block nor kill who writes. That the last reader of a fifo
+// has gone (see Release) is no news.
+func (o *output) discard(err error, report func(error)) {
+	if !errors.Is(err, unix.EPIPE) {
+		report(fmt.Errorf("output is lost from now on: %w", &os.PathError{Op: "write", Path: o.sink().Name(), Err: err}))
+	}
+	o.sink().Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer null.Close()
+	_ = newRelay(o.r.src, null).run()
 }
 
 // endInput closes the container's stdin, which it sees as EOF.
@@ -317,8 +387,8 @@ func (s *Streams) CloseStdin() {
 }
 
 // Drain waits until every byte that the process had written when Drain was
-// called is in its fifo or was read by its logger, at most for limit; a
-// terminal's until it was hung up. It reports whether that came to be.
+// called is in its fifo or was read by its logger, at most for limit. It reports
+// whether that came to be.
 //
 // Of a fifo that was enlarged no more counts than it would have held: there are
 // clients (ctr 1.6) that close their end as soon as Delete answers and lose what
@@ -331,17 +401,7 @@ func (s *Streams) Drain(limit time.Duration) bool {
 	timer := time.AfterFunc(limit, func() { close(stop) })
 	defer timer.Stop()
 	for _, o := range s.all() {
-		switch {
-		case o.r == nil:
-		case s.paths.Terminal:
-			// The kernel may still carry bytes between slave and master
-			// that no call counts; EIO comes after the last of them.
-			select {
-			case <-o.r.ended:
-			case <-stop:
-				return false
-			}
-		case !o.r.drained(stop):
+		if o.r != nil && !o.r.drained(stop) {
 			return false
 		}
 		if o.log != nil && !o.log.drained(stop) {
@@ -370,10 +430,22 @@ func (s *Streams) Wait() {
 	}
 	s.mu.Unlock()
 	for _, o := range outputs {
-		if o.r != nil {
-			<-o.r.ended
-		} else {
+		if o.r == nil {
 			o.log.wait()
+		}
+	}
+	s.moves.Wait()
+}
+
+// Release lets go of the reading ends that are held here: the process was
+// deleted, so whoever wants what its children still write has the fifo open.
+// When the last of these goes, the rest is thrown away.
+func (s *Streams) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.outputs {
+		if o.fifo != nil {
+			o.fifo.r.Close()
 		}
 	}
 }

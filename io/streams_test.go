@@ -286,10 +286,6 @@ func TestFileGetsBothOutputsAppended(t *testing.T) {
 }
 
 func TestPathsThatCannotBeUsedAreNamed(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		p    Paths
 		want string
@@ -297,8 +293,6 @@ func TestPathsThatCannotBeUsedAreNamed(t *testing.T) {
 		{Paths{Stdout: "relative"}, "stdout"},
 		{Paths{Stderr: "ftp://host/x"}, `scheme "ftp"`},
 		{Paths{Stdin: "file:///x"}, "stdin"},
-		{Paths{Stdin: file}, "not a fifo"},
-		{Paths{Stdout: file}, "not a fifo"},
 		{Paths{Stdout: "/a\x00b"}, "NUL"},
 		{Paths{Stdout: "://"}, "stdout"},
 	} {
@@ -307,8 +301,149 @@ func TestPathsThatCannotBeUsedAreNamed(t *testing.T) {
 			t.Errorf("%+v: %v, want ErrInvalid with %q", c.p, err, c.want)
 		}
 	}
-	if _, err := Open(t.Context(), Paths{Stdout: "/nonexistent/fifo"}, Setup{}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("missing fifo: %v", err)
+	for _, p := range []Paths{{Stdout: "/nonexistent/fifo"}, {Stderr: "/nonexistent/fifo"}, {Stdin: "/nonexistent/fifo"}} {
+		if _, err := Open(t.Context(), p, Setup{}); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("missing fifo: %v", err)
+		}
+	}
+	if _, err := Open(t.Context(), Paths{Stdout: t.TempDir()}, Setup{}); !errors.Is(err, unix.EISDIR) {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+// As with containerd's own shim; clients that want no fifos do this.
+func TestFilesMayStandInForFifos(t *testing.T) {
+	dir := t.TempDir()
+	p := Paths{Stdin: filepath.Join(dir, "in"), Stdout: filepath.Join(dir, "out"), Stderr: os.DevNull}
+	want := pattern(300_000)
+	for path, content := range map[string][]byte{p.Stdin: want, p.Stdout: []byte("before ")} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, p)
+	c := child(t, s)
+	s.CloseStdin()
+	if got, err := io.ReadAll(c[0]); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("stdin: %d bytes of %d, %v", len(got), len(want), err)
+	}
+	fmt.Fprint(c[1], "after")
+	fmt.Fprint(c[2], "nothing")
+	if !s.Drain(patience) {
+		t.Fatal("not drained")
+	}
+	if got, err := os.ReadFile(p.Stdout); err != nil || string(got) != "before after" {
+		t.Errorf("stdout %q, %v", got, err)
+	}
+}
+
+// What a runtime says about its own failure is for its error.
+func TestWhatIsWrittenBeforeTheProcessRunsIsHeldBack(t *testing.T) {
+	for _, started := range []bool{false, true} {
+		p := Paths{Stdout: mkfifo(t, "out"), Stderr: mkfifo(t, "err")}
+		s := open(t, p)
+		r := attach(t, p.Stderr, os.O_RDONLY)
+		_, _, w := s.Child()
+		fmt.Fprint(w, "no such program")
+		if started {
+			if err := s.Started(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			if got := s.Unmoved(); string(got) != "no such program" {
+				t.Errorf("the runtime's words: %q", got)
+			}
+			s.Close()
+		}
+		got, err := io.ReadAll(r)
+		want := ""
+		if started {
+			want = "no such program"
+		}
+		if err != nil || string(got) != want {
+			t.Errorf("started %v: stderr %q, %v", started, got, err)
+		}
+	}
+}
+
+func TestARuntimeThatSaysMoreThanAPipeHoldsIsNotLeftWaiting(t *testing.T) {
+	p := Paths{Stderr: mkfifo(t, "err")}
+	s := open(t, p)
+	r := attach(t, p.Stderr, os.O_RDONLY)
+	_, _, w := s.Child()
+	want := pattern(300_000)
+	go func() {
+		_, _ = w.Write(want)
+		_ = s.Started()
+	}()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d arrived, %v", len(got), len(want), err)
+	}
+}
+
+// A child of a deleted exec goes on when its last reader has gone.
+func TestAfterReleaseTheRestIsThrownAwayWhenTheLastReaderHasGone(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	s.Release()
+	fmt.Fprint(c[1], "heard")
+	if _, err := io.ReadFull(r, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	const size = 4 << 20 // more than all pipes hold
+	if err := c[1].SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, os.ErrNoDeadline) {
+		t.Fatal(err)
+	}
+	if n, err := c[1].Write(pattern(size)); n != size {
+		t.Errorf("%d bytes of %d were written: %v", n, size, err)
+	}
+	c[1].Close()
+	s.Wait()
+}
+
+// Nor is a stream kept whose reader is gone for good with bytes unread.
+func TestAfterReleaseAFullFifoWithoutReaderIsGivenUp(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := c[1].Write(pattern(3 << 20))
+		c[1].Close()
+		wrote <- err
+	}()
+	until(t, "fifo and pipe are full", func() bool { return !s.Drain(time.Millisecond) })
+	s.Release()
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+	s.Wait()
+}
+
+// A full disk neither blocks the container nor kills it.
+func TestAFileThatCannotBeWrittenIsReportedOnce(t *testing.T) {
+	set, reports := logged()
+	s, err := Open(t.Context(), Paths{Stdout: "/dev/full"}, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := child(t, s)
+	if _, err := c[1].Write(pattern(1 << 20)); err != nil {
+		t.Error(err)
+	}
+	c[1].Close()
+	s.Wait()
+	if err := <-reports; !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "/dev/full") {
+		t.Errorf("reported: %v", err)
+	}
+	select {
+	case err := <-reports:
+		t.Errorf("reported again: %v", err)
+	default:
 	}
 }
 

@@ -134,6 +134,7 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (Child, error) {
 		}
 	} else {
 		io.Stdin, io.Stdout, io.Stderr = l.Streams.Child()
+		io.Unread = l.Streams.Unmoved
 	}
 	claim := l.Children.Claim()
 	defer claim.End()

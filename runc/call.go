@@ -26,6 +26,9 @@ type call struct {
 	// files are the runtime's descriptors 0, 1 and 2. They stay the owner's.
 	files [3]*os.File
 
+	// unread takes what was written to files and read by nobody; may be nil.
+	unread func() []byte
+
 	// printed says that descriptors 1 and 2 are the runtime's own, not the
 	// container's: what it writes there is read.
 	printed bool
@@ -38,6 +41,16 @@ type call struct {
 
 // reads reports whether what the runtime prints is read.
 func (c *call) reads() bool { return c.printed || c.answer }
+
+// words is what the runtime printed, as far as it was read.
+func (c *call) words(out *outputs) *ends {
+	if c.unread == nil {
+		return &out.stderr.text
+	}
+	words := &ends{headMax: keptOutput, tailMax: keptOutput}
+	_, _ = words.Write(c.unread())
+	return words
+}
 
 // run runs the runtime and returns its answer, if c has one. Every error is an
 // *Error.
@@ -89,7 +102,7 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 	switch {
 	case late == nil:
 		if said == "" {
-			said = printed(&out.stderr.text)
+			said = printed(c.words(out))
 		}
 		return nil, r.said(c, status, said)
 	case late == ErrDeadline:

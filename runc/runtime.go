@@ -34,6 +34,11 @@ type Runtime struct {
 type IO struct {
 	Stdin, Stdout, Stderr *os.File
 
+	// Unread takes what was written to Stdout and Stderr and read by nobody. A
+	// runtime that fails without a word in its log (one whose libraries are
+	// missing) may have said there why. May be nil.
+	Unread func() []byte
+
 	// ConsoleSocket is the path of a unix socket that the runtime sends a
 	// pty's master to. The files are nil then. It may be relative to the
 	// bundle: a socket's path has at most 107 bytes.
@@ -44,6 +49,7 @@ type IO struct {
 // container's, so what the runtime itself prints can be read.
 func (o *IO) apply(c *call) {
 	c.files = [3]*os.File{o.Stdin, o.Stdout, o.Stderr}
+	c.unread = o.Unread
 	if o.ConsoleSocket != "" {
 		c.args = append(c.args, "--console-socket", o.ConsoleSocket)
 		c.printed = c.files == [3]*os.File{}

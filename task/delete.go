@@ -73,12 +73,12 @@ func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResp
 	streams := p.Streams()
 	c.mu.Unlock()
 
-	done := true
 	if streams != nil {
-		if done = streams.Drain(s.Drain); !done {
+		if !streams.Drain(s.Drain) {
 			c.log.Warn("output of an exec is not read", log.String("exec", p.ID))
 		}
 		streams.CloseInput()
+		streams.Release()
 	}
 
 	c.mu.Lock()
