@@ -350,7 +350,7 @@ func (o *output) discard(err error, report func(error)) {
 		return
 	}
 	defer null.Close()
-	_ = newRelay(o.r.src, null).run()
+	_ = newRelay(o.r.src, null).runCopying()
 }
 
 // endInput closes the container's stdin, which it sees as EOF.

@@ -277,7 +277,7 @@ func TestAFailingRuntimesWordsReachTheUser(t *testing.T) {
 		want  string
 	}{
 		{"by its log", harness.Fault{Error: "the reason is this", Exit: ptr(1)}, "the reason is this"},
-		{"by its stderr", harness.Fault{Stderr: "only said aloud\n", Exit: ptr(1)}, ""},
+		{"by its stderr", harness.Fault{Stderr: "only said aloud\n", Exit: ptr(1)}, "only said aloud"},
 		{"with garbage in its log", harness.Fault{Log: "{\"level\":\"err\x00\xff}\n{{{", Exit: ptr(3)}, ""},
 		{"a mebibyte of them", harness.Fault{Spew: 1 << 20, Exit: ptr(1)}, ""},
 		{"killed", harness.Fault{Signal: 11}, ""},

@@ -33,24 +33,6 @@ func TestStdinReachesInitWholeAndItsEndToo(t *testing.T) {
 	}
 }
 
-// Lost end of stdin: containerd 2439 and 2659.
-func TestTheEndOfAnExecsStdinIsNeverLost(t *testing.T) {
-	d := harness.New(t)
-	c := d.Run("sleep", "1000")
-	for i := range 40 {
-		e := c.ExecStreams("x", client.Streams{Stdin: strings.NewReader("x\n")}, "cat")
-		e.Start()
-		if got := e.Wait(); got != 0 {
-			t.Fatalf("run %d: status %d", i, got)
-		}
-		e.Delete()
-		if got := e.Out.String(); got != "x\n" {
-			t.Fatalf("run %d: %q", i, got)
-		}
-	}
-	c.Finish()
-}
-
 func TestAClosedStdinIsRememberedUntilStart(t *testing.T) {
 	d := harness.New(t)
 	c := d.CreateWant(harness.Want{Args: []string{"cat"}, Streams: client.Streams{Stdin: neverEnds{t}}})

@@ -34,7 +34,7 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 
 	// The second time there is no room: it waits, with both ends full.
 	pipe := fmt.Sprintf("/proc/%d/fd/1", pid)
-	var held int
+	var held, room int
 	d.Eventually("the kernel to be full", func() error {
 		inPipe, pipeFull, err := pipeState(pipe)
 		if err != nil {
@@ -47,13 +47,21 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 		if !pipeFull || !fifoFull {
 			return fmt.Errorf("pipe %d bytes, full %v; fifo %d bytes, full %v", inPipe, pipeFull, inFifo, fifoFull)
 		}
-		held = inPipe + inFifo
+		held, room = inPipe+inFifo, pipeCapacity(t, pipe)+pipeCapacity(t, fifo)
 		return nil
 	})
 	if words.said("second") {
 		t.Error("it did not wait for a reader")
 	}
+	// Both are as large as they may be, and packed: at most a page of each is
+	// not used.
 	t.Logf("%d bytes in the kernel", held)
+	if pipesMayGrow(t) && room != 2<<20 {
+		t.Errorf("pipe and fifo are %d bytes large", room)
+	}
+	if held < room-2*os.Getpagesize() || held > room {
+		t.Errorf("they hold %d bytes", held)
+	}
 
 	d.Up()
 	if got := c.Wait(); got != 5 {
@@ -95,6 +103,20 @@ func TestAThousandLinesWithoutAReaderDoNotBlockTheContainer(t *testing.T) {
 	if size != 64<<10 {
 		t.Errorf("9 KB of lines needed a fifo of %d bytes", size)
 	}
+}
+
+// pipesMayGrow reports whether the kernel lets this user have pipes of 1 MiB: see
+// fs.pipe-max-size and fs.pipe-user-pages-soft.
+func pipesMayGrow(t *testing.T) bool {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	_, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, 1<<20)
+	return err == nil
 }
 
 func pipeCapacity(t *testing.T, path string) int {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/client"
+	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
@@ -96,6 +97,134 @@ func TestAContainerIsDeletedThoughAnExecsChildHoldsOutput(t *testing.T) {
 	}
 }
 
+// drainForever has a Delete that waits for what does not come fail the test by
+// the test's own patience.
+var drainForever = harness.Env("HOLDFAST_DRAIN_TIMEOUT=1h")
+
+// The same with a terminal, whose child does not die of the hang-up.
+func TestTheChildThatHoldsAnExecsTerminalDoesNotHoldUpItsDelete(t *testing.T) {
+	d := harness.New(t, drainForever)
+	words := newShare(t, d)
+	c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Edit: words.into})
+	c.Start()
+	e := c.ExecStreams("x", client.Streams{Terminal: true}, "sh", "-c", "trap '' HUP; ("+until("go")+"echo late) & seq 1 1000; exit 6")
+	e.Start()
+	if got := e.Wait(); got != 6 {
+		t.Errorf("status %d", got)
+	}
+	if _, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	words.say(t, "go")
+	if err := e.IO.Wait(d.Ctx()); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "output", e.Out.Bytes(), append(sequence(1000, "\r\n"), "late\r\n"...))
+	if err := e.IO.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Finish()
+}
+
+// A server that was started by an exec: when the client has gone, what it says
+// is for nobody, and it must not come to stand for that.
+func TestTheChildOfADeletedExecGoesOnWhenItsClientHasGone(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal=%v", terminal), func(t *testing.T) {
+			d := harness.New(t, drainForever)
+			words := newShare(t, d)
+			c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Edit: words.into})
+			shim := c.HoldShim()
+			c.Start()
+			idle := openFiles(shim)
+			e := c.ExecStreams("x", client.Streams{Terminal: terminal}, "sh", "-c",
+				"trap '' HUP; ("+until("go")+"seq 1 300000 && touch /share/wrote) & echo served") // more than the kernel holds
+			e.Start()
+			e.Wait()
+			if _, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: "x"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Out.Wait(d.Ctx(), "served"); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.IO.Close(); err != nil { // and the fifos are gone
+				t.Fatal(err)
+			}
+			words.say(t, "go")
+			words.await("wrote")
+			flat(d, shim, idle)
+			c.Finish()
+		})
+	}
+}
+
+// Clients that die, and children that live on for a while: neither may leave the
+// shim with a descriptor.
+func TestExecsWhoseOutputNobodyReadsLeaveNoDescriptor(t *testing.T) {
+	// The output of the execs is never read: Delete does not wait for long.
+	d := harness.New(t, harness.Env("HOLDFAST_DRAIN_TIMEOUT=1ms"))
+	words := newShare(t, d)
+	c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Edit: words.into})
+	shim := c.HoldShim()
+	c.Start()
+	one := func(id, script string, kill bool) {
+		e := c.ExecStreams(id, client.Streams{}, "sh", "-c", script)
+		if err := e.IO.Detach(); err != nil {
+			t.Fatal(err)
+		}
+		e.Start()
+		if kill {
+			words.await("full")
+			if err := os.Remove(words.path("full")); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Kill(d.Ctx(), unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.Wait()
+		if _, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: id}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.IO.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// More than fifo and pipe hold, so it is still writing when it is killed.
+	unread := "seq 1 20000; touch /share/full; seq 1 1000000"
+	one("first", unread, true)
+	idle := openFiles(shim)
+	n := times(10, 300)
+	for i := range n {
+		one(fmt.Sprint("unread", i), unread, true)
+	}
+	flat(d, shim, idle)
+	for i := range n {
+		one(fmt.Sprint("left", i), "("+until("go")+") & echo left", false)
+	}
+	if held := openFiles(shim); held < idle+n {
+		t.Errorf("the shim has %d files, %d before there were %d children with output", held, idle, n)
+	}
+	words.say(t, "go")
+	flat(d, shim, idle)
+	c.Finish()
+}
+
+// openFiles is how many files a shim has open.
+func openFiles(shim *client.Hold) int {
+	return len(harness.Names(fmt.Sprintf("/proc/%d/fd", shim.Pid())))
+}
+
+// flat waits until a shim has no more files open than before.
+func flat(d *harness.Daemon, shim *client.Hold, before int) {
+	d.Eventually("the shim's files", func() error {
+		if n := openFiles(shim); n > before {
+			return fmt.Errorf("%d, before %d", n, before)
+		}
+		return nil
+	})
+}
+
 // Ends of terminals that pile up: containerd 11160, 11205.
 func TestTerminalsOfManyExecsLeaveNoDescriptor(t *testing.T) {
 	d := harness.New(t)
@@ -118,19 +247,13 @@ func TestTerminalsOfManyExecsLeaveNoDescriptor(t *testing.T) {
 			t.Fatalf("run %d: %q", n, got)
 		}
 	}
-	files := func() int { return len(harness.Names(fmt.Sprintf("/proc/%d/fd", shim.Pid()))) }
 	for n := range 6 {
 		one(n)
 	}
-	before := files()
-	for n := range times(90, 1000) {
+	before := openFiles(shim)
+	for n := range times(60, 1000) {
 		one(n)
 	}
-	d.Eventually("the shim's files", func() error {
-		if n := files(); n > before {
-			return fmt.Errorf("%d, before %d", n, before)
-		}
-		return nil
-	})
+	flat(d, shim, before)
 	c.Finish()
 }

@@ -107,6 +107,7 @@ func logTo(scheme, to, script string) string {
 // ours.
 type request struct {
 	id             string
+	stdin          string
 	stdout, stderr string
 	terminal       bool
 	args           []string
@@ -168,7 +169,7 @@ func ask(t *testing.T, d *harness.Daemon, r request) (*asked, error) {
 	a := &asked{Shim: s, t: t, d: d, id: r.id}
 	if _, err := s.Task.Create(d.Ctx(), &task.CreateTaskRequest{
 		Id: r.id, Bundle: b.Path, Rootfs: []*types.Mount{rootfs}, Options: options,
-		Stdout: r.stdout, Stderr: r.stderr, Terminal: r.terminal,
+		Stdin: r.stdin, Stdout: r.stdout, Stderr: r.stderr, Terminal: r.terminal,
 	}); err != nil {
 		a.leave()
 		return nil, err
@@ -201,6 +202,13 @@ func (a *asked) wait() uint32 {
 		a.t.Fatal(err)
 	}
 	return r.ExitStatus
+}
+
+func (a *asked) closeStdin(execID string) {
+	a.t.Helper()
+	if _, err := a.Task.CloseIO(a.d.Ctx(), &task.CloseIORequest{Id: a.id, ExecId: execID, Stdin: true}); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 // end deletes the container and ends its shim.
