@@ -12,9 +12,11 @@ import (
 )
 
 // Kill sends SIGKILL to every process in the group and the groups nested in it,
-// those that are being forked meanwhile included, and thaws what was frozen so that
-// the signal is obeyed. It returns when the signals are sent, not when the processes
-// have ended. A group that is gone or empty is no error.
+// those that are being forked meanwhile included, and thaws what was frozen: by
+// version 1 no signal is delivered before, and by version 2 the group would stay
+// frozen, which is a paused container to a runtime and none that can be deleted. It
+// returns when the signals are sent, not when the processes have ended. A group that
+// is gone or empty is no error.
 //
 // It is ErrNotOwn, and nothing was signalled, if the group is the root group or one
 // that the calling process is in.
@@ -26,6 +28,7 @@ func (g *Group) Kill() error {
 	// In hybrid mode version 2 may have the same group. There it is killed in one write
 	// from Linux 5.14 on; where that fails there is the loop.
 	if u, ok := g.with(""); ok && u.Path == p.Path && u.killAtOnce() && u.Dir == p.Dir {
+		p.thaw()
 		return nil
 	}
 	if err := p.killEach(); err != nil {
@@ -49,18 +52,10 @@ func (p *Place) killEach() error {
 		rounds   = 64 // in all
 	)
 	signalled := make(map[int]struct{})
-	frozen := false
-	defer func() {
-		// Version 1 delivers no signal to a frozen process, whoever froze it.
-		if hasWord(p.Controllers, "freezer") {
-			p.thaw()
-		} else if frozen {
-			_ = writeFile(p.Dir+"/cgroup.freeze", "0")
-		}
-	}()
+	defer p.thaw()
 	for round := range rounds {
 		if round == unfrozen {
-			frozen = p.freeze()
+			p.freeze()
 		}
 		pids, err := p.pids()
 		if err != nil {
@@ -141,11 +136,29 @@ func (p *Place) freeze() bool {
 	return true
 }
 
-// thaw lets the processes of a version 1 group and of those nested in it go on.
+// Thaw lets a container's processes go on that were frozen, and those of nested
+// groups, whoever froze them. A group that is gone or not frozen is no error.
+//
+// It is ErrNotOwn, and nothing was thawed, in the same cases as with Kill.
+func (g *Group) Thaw() error {
+	p, err := g.own()
+	if err != nil {
+		return fmt.Errorf("thaw cgroup: %w", err)
+	}
+	p.thaw()
+	return nil
+}
+
 func (p *Place) thaw() {
 	// What cannot be thawed is gone, or frozen by a group above, which is not ours.
-	_ = walk(p.Dir, func(dir string) error {
-		_ = writeFile(dir+"/freezer.state", "THAWED")
-		return nil
-	})
+	switch {
+	case p.Controllers == "":
+		// A group nested in it that is still frozen is no hindrance to SIGKILL there.
+		_ = writeFile(p.Dir+"/cgroup.freeze", "0")
+	case hasWord(p.Controllers, "freezer"):
+		_ = walk(p.Dir, func(dir string) error {
+			_ = writeFile(dir+"/freezer.state", "THAWED")
+			return nil
+		})
+	}
 }

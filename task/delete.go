@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/cgroup"
 	stdio "github.com/holdfast-shim/holdfast/io"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/mount"
@@ -124,7 +125,15 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 		return nil, fmt.Errorf("delete container %q: %w: container is %s", c.id, process.ErrState, state)
 	}
 
-	if group != nil && !c.private {
+	switch {
+	case group == nil:
+	case c.private:
+		// Version 2 lets a frozen init die of SIGKILL, whoever sent it. What is left
+		// is an empty group that is frozen, and a runtime that says "paused".
+		if err := group.Thaw(); err != nil && !errors.Is(err, cgroup.ErrNotOwn) {
+			c.log.Warn("the container's cgroup may be frozen", log.Err(err))
+		}
+	default:
 		if err := group.Kill(); err != nil {
 			c.log.Warn("processes may be left in the container's cgroup", log.Err(err))
 		}

@@ -71,20 +71,6 @@ func TestStatsTellWhatTheContainerUses(t *testing.T) {
 	c.Finish()
 }
 
-func TestUpdateChangesTheLimits(t *testing.T) {
-	d := harness.New(t)
-	c := d.Run("sleep", "1000")
-	if _, err := c.Shim.Task.Update(d.Ctx(), &task.UpdateTaskRequest{
-		Id: c.ContainerID, Resources: resources(t, client.SpecResources{Pids: &client.SpecPids{Limit: 123}}),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if got := readFile(t, cgroupFile(t, d, c, "pids", "pids.max", "pids.max")); got != "123\n" {
-		t.Errorf("pids.max is %q", got)
-	}
-	c.Finish()
-}
-
 // Left processes: containerd 3149, 11231.
 func TestWithoutAPidNamespaceOfItsOwnEveryProcessEndsWithInit(t *testing.T) {
 	d := harness.New(t)
