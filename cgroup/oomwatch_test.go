@@ -106,10 +106,11 @@ func runs(t testing.TB, g *Group, script string) {
 	}
 }
 
-// rounds is how often what must never go wrong is tried.
+// rounds is how often what must never go wrong is tried: 20 times, or as often as
+// HOLDFAST_OOMS says.
 func rounds() int {
-	if os.Getenv("HOLDFAST_STRESS") != "" {
-		return 100
+	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_OOMS")); err == nil {
+		return n
 	}
 	return 20
 }
