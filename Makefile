@@ -50,7 +50,7 @@ race: setup-race build
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
 # An emulated machine with cgroup v2 alone, and the tests inside it.
-test-cgroup2: setup
+test-cgroup2: setup build
 	@tests/install-missing qemu-system-x86_64:qemu-system-x86
 	$(GO) run ./tests/cgroup2 $(CGROUP2)
 

@@ -4,9 +4,11 @@
 // compiled test binaries. It needs root for nothing but installing packages; the
 // tests are root inside.
 //
-//	go run ./tests/cgroup2 [-run REGEXP] [-v] [-limit DURATION] [suite ...]
+//	go run ./tests/cgroup2 [-all] [-run REGEXP] [-v] [-limit DURATION] [suite ...]
 //
-// Without arguments it runs every suite of the table in suites.go. What the tests
+// Without arguments it runs every suite of the table in suites.go; of the end-to-end
+// tests those to which the cgroup version and the runtime matter, and with -all every
+// one. What the tests
 // print comes back over a serial line, what the kernel prints over another. It
 // exits with 1 if a test failed, if the machine ended before its tests did, or
 // when the limit has passed; the kernel's last words are told then.

@@ -38,7 +38,8 @@ type image struct {
 	root    string // the module's directory
 	kernel  *kernel
 	suites  []suite
-	pattern string        // which tests, as go test's -run
+	all     bool          // all tests of a suite, not only its core
+	pattern string        // which tests, as go test's -run; instead of the core
 	limit   time.Duration // when a suite is given up
 }
 
@@ -78,7 +79,11 @@ func makeImage(ctx context.Context, file string, i image) error {
 			return err
 		}
 	}
-	for name, text := range map[string][]byte{"init": first, "second": second, "suites": suitesScript(i)} {
+	script, err := suitesScript(i)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{"init": first, "second": second, "suites": script} {
 		if err := os.WriteFile(filepath.Join(tree, name), text, 0o755); err != nil {
 			return err
 		}
@@ -95,15 +100,22 @@ func makeImage(ctx context.Context, file string, i image) error {
 }
 
 // suitesScript calls second.sh's function suite for each of them.
-func suitesScript(i image) []byte {
+func suitesScript(i image) ([]byte, error) {
 	var b strings.Builder
 	for _, s := range i.suites {
 		dir := sourceDir + "/" + s.pkg
-		args := []string{"suite", s.name, dir, "env", "HOLDFAST_BUILT=" + builtDir, "HOLDFAST_PATIENCE=5m"}
+		args := []string{"suite", s.name, dir, "env", "HOLDFAST_BUILT=" + builtDir, "HOLDFAST_PATIENCE=5m", "HOLDFAST_RUNC_TIMEOUT=5m"}
 		args = append(args, s.env...)
 		args = append(args, dir+"/test", "-test.v", "-test.timeout="+i.limit.String())
-		if i.pattern != "" {
-			args = append(args, "-test.run="+i.pattern)
+		pattern := i.pattern
+		if pattern == "" && !i.all {
+			var err error
+			if pattern, err = s.tests(i.root); err != nil {
+				return nil, err
+			}
+		}
+		if pattern != "" {
+			args = append(args, "-test.run="+pattern)
 		}
 		if s.skip != "" {
 			args = append(args, "-test.skip="+s.skip)
@@ -116,7 +128,7 @@ func suitesScript(i image) []byte {
 		}
 		b.WriteByte('\n')
 	}
-	return []byte(b.String())
+	return []byte(b.String()), nil
 }
 
 // quote makes one word of a shell of text.

@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("cgroup2", flag.ContinueOnError)
 	pattern := flags.String("run", "", "run only the tests that match `REGEXP`, as go test's flag")
 	verbose := flags.Bool("v", false, "print all that the tests print")
+	all := flags.Bool("all", false, "run all tests of each suite, not only its core")
 	limit := flags.Duration("limit", 20*time.Minute, "end the machine after this time")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(dir)
 	initrd := filepath.Join(dir, "initrd")
-	if err := makeImage(ctx, initrd, image{root: root, kernel: k, suites: chosen, pattern: *pattern, limit: *limit}); err != nil {
+	if err := makeImage(ctx, initrd, image{root: root, kernel: k, suites: chosen, all: *all, pattern: *pattern, limit: *limit}); err != nil {
 		return fmt.Errorf("make the machine's image: %w", err)
 	}
 
@@ -72,6 +73,7 @@ func run(ctx context.Context, args []string) error {
 		err = t.err(chosen)
 	}
 	t.summary(os.Stdout)
+	fmt.Printf("%.0fs of processor time\n", m.used.Seconds())
 	if err != nil {
 		m.lastWords(os.Stdout)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -162,11 +164,53 @@ func TestVerboseTellsEveryLineOnce(t *testing.T) {
 	}
 }
 
+func script(t *testing.T, i image) string {
+	t.Helper()
+	text, err := suitesScript(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestWordsForAShellAreQuoted(t *testing.T) {
-	script := string(suitesScript(image{suites: []suite{{name: "x", pkg: "a", env: []string{"A=b c"}}}, pattern: "^Test'($|.*)", limit: time.Minute}))
-	want := `'suite' 'x' '/source/a' 'env' 'HOLDFAST_BUILT=/built' 'HOLDFAST_PATIENCE=5m' 'A=b c' '/source/a/test' '-test.v' '-test.timeout=1m0s' '-test.run=^Test'\''($|.*)'` + "\n"
-	if script != want {
-		t.Errorf("got  %swant %s", script, want)
+	got := script(t, image{suites: []suite{{name: "x", pkg: "a", env: []string{"A=b c"}}}, pattern: "^Test'($|.*)", limit: time.Minute})
+	want := `'suite' 'x' '/source/a' 'env' 'HOLDFAST_BUILT=/built' 'HOLDFAST_PATIENCE=5m' 'HOLDFAST_RUNC_TIMEOUT=5m' 'A=b c' '/source/a/test' '-test.v' '-test.timeout=1m0s' '-test.run=^Test'\''($|.*)'` + "\n"
+	if got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+}
+
+func TestACoreIsTheTestsOfItsFiles(t *testing.T) {
+	root := t.TempDir()
+	text := "package a\n\nfunc TestOne(t *testing.T) {}\n\nfunc helper() {}\n\n// func TestNone\nfunc TestTwo(t *testing.T) {}\n"
+	for name, text := range map[string]string{"a_test.go": text, "none_test.go": "package a\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := image{root: root, suites: []suite{{name: "x", core: []string{"a_test.go"}}}}
+	if got := script(t, i); !strings.Contains(got, " '-test.run=^(TestOne|TestTwo)$'\n") {
+		t.Errorf("core: %s", got)
+	}
+	i.all = true
+	if got := script(t, i); strings.Contains(got, "-test.run") {
+		t.Errorf("all: %s", got)
+	}
+	i.all, i.pattern = false, "Other"
+	if got := script(t, i); !strings.Contains(got, " '-test.run=Other'\n") {
+		t.Errorf("by pattern: %s", got)
+	}
+	for _, name := range []string{"none_test.go", "missing_test.go"} {
+		if _, err := suitesScript(image{root: root, suites: []suite{{core: []string{name}}}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestTheCoresAreThere(t *testing.T) {
+	if _, err := suitesScript(image{root: "../..", suites: suites()}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 // goneAfter is how long what a test ended may take to be gone: a shim ends after
 // its answer to Shutdown.
-const goneAfter = 10 * time.Second
+var goneAfter = max(10*time.Second, Patience/6)
 
 func newTicker() *time.Ticker { return time.NewTicker(10 * time.Millisecond) }
 

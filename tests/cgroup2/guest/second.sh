@@ -7,12 +7,17 @@ export PATH=/bin HOME=/root
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs dev /dev
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
 mkdir /dev/pts /dev/shm /dev/mqueue
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev shm /dev/shm
 mount -t mqueue mqueue /dev/mqueue
 mount -t tmpfs -o nosuid,nodev,mode=755 run /run
-mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
+# Tests make root filesystems in it, with devices.
+mount -t tmpfs -o nosuid,mode=1777 tmp /tmp
 # Containers' mounts must not be seen by other namespaces by chance, and shims and
 # runtimes have to make their own private where they need it: as systemd has it.
 mount --make-rshared /
