@@ -588,3 +588,48 @@ func BenchmarkPids(b *testing.B) {
 		}
 	}
 }
+
+func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
+	path := newGroup(t)
+	cmd := start(t, path, "sleep 1000")
+	g := of(t, cmd.Process.Pid)
+	views(t, g, func(t *testing.T, g *Group) {
+		is := func(want bool) {
+			t.Helper()
+			if frozen, err := g.Frozen(); frozen != want || err != nil {
+				t.Errorf("frozen: %v, %v, want %v", frozen, err, want)
+			}
+		}
+		is(false)
+		p, err := g.own()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.freeze() {
+			t.Fatalf("cannot freeze %+v", p)
+		}
+		is(true)
+		if err := g.Thaw(); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "thawed", func() bool {
+			frozen, err := g.Frozen()
+			return !frozen && err == nil
+		})
+	})
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	dies(t, cmd)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := g.Remove(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Frozen(); !errors.Is(err, ErrGone) {
+		t.Errorf("of a group that is gone: %v", err)
+	}
+	if err := g.Thaw(); err != nil {
+		t.Errorf("thaw of a group that is gone: %v", err)
+	}
+}

@@ -1,0 +1,59 @@
+package cgroup
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Frozen says whether the group is frozen, all of it: one that is on its way there
+// is not. The error is ErrGone for a group that is gone, and says that it cannot be
+// known where there is no freezer or the group is not the container's own.
+func (g *Group) Frozen() (bool, error) {
+	p, err := g.freezer()
+	if err != nil {
+		return false, fmt.Errorf("look whether the cgroup is frozen: %w", err)
+	}
+	file, frozen := p.Dir+"/cgroup.events", []byte("frozen 1")
+	if p.Controllers != "" {
+		file, frozen = p.Dir+"/freezer.state", []byte("FROZEN")
+	}
+	b, err := readFile(file)
+	if err != nil {
+		if gone(err) {
+			err = ErrGone
+		}
+		return false, fmt.Errorf("look whether cgroup %s is frozen: %w", p.Path, err)
+	}
+	for line := range bytes.Lines(b) {
+		if bytes.Equal(bytes.TrimSpace(line), frozen) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Thaw lets the group's processes go on. A group that is gone is no error.
+func (g *Group) Thaw() error {
+	p, err := g.freezer()
+	if err == nil {
+		if p.Controllers != "" {
+			p.thaw()
+			return nil
+		}
+		err = writeFile(p.Dir+"/cgroup.freeze", "0")
+	}
+	if err != nil && !gone(err) {
+		return fmt.Errorf("thaw the cgroup: %w", err)
+	}
+	return nil
+}
+
+// freezer is the place where the group can be frozen: version 1's freezer, or
+// version 2.
+func (g *Group) freezer() (Place, error) {
+	p, err := g.own()
+	if err == nil && p.Controllers != "" && !hasWord(p.Controllers, "freezer") {
+		err = fmt.Errorf("no freezer: %w", ErrNotOwn)
+	}
+	return p, err
+}
