@@ -16,12 +16,19 @@ import (
 )
 
 const (
-	// sendLimit bounds one attempt: a wedged daemon is dialed anew after it.
-	sendLimit = 10 * time.Second
+	// sendFirst and sendMost bound an attempt: a daemon that has the connection
+	// and does not answer is dialed anew after it. Every attempt may be one more
+	// copy of the event for a daemon that was only slow, so each is given twice
+	// as long as the one before. One that has died is noticed at once.
+	sendFirst = 10 * time.Second
+	sendMost  = 5 * time.Minute
 	// retryFirst and retryMost bound the pauses between attempts.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = time.Second
 )
+
+// Limit is how many events may wait before the queue is [Queue.Full].
+const Limit = 1 << 15
 
 // Sender delivers one event. An error means that it may not have arrived and
 // is to be sent again, unless it carries the gRPC code InvalidArgument: then
@@ -33,7 +40,8 @@ type Sender interface {
 
 // Queue holds the events that were not delivered yet, oldest first. An event
 // is taken off it only when the daemon has answered for it, so one whose
-// answer was lost may arrive twice, and none is lost.
+// answer was lost may arrive twice, and none is lost. See the package's comment
+// for what bounds it.
 type Queue struct {
 	namespace string
 	sender    Sender
@@ -44,7 +52,8 @@ type Queue struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*types.Envelope
-	empty   chan struct{} // closed while nothing waits
+	once    map[string]struct{} // what PublishOnce put there, and what of that was not tried yet; nil if nothing
+	empty   chan struct{}       // closed while nothing waits
 }
 
 // New makes a queue for the events of one containerd namespace. It takes over
@@ -68,7 +77,14 @@ func New(namespace string, sender Sender, l *log.Logger) *Queue {
 // Publish puts an event at the end of the queue, with the present time. It
 // does not block. Order is the order of the calls: who needs two events in
 // order calls Publish for both under one lock.
-func (q *Queue) Publish(topic string, event proto.Message) {
+func (q *Queue) Publish(topic string, event proto.Message) { q.publish(topic, event, false) }
+
+// PublishOnce is Publish, unless the very same event waits already and was not
+// tried to be sent yet: then its reader will learn nothing from a second one. It
+// is for what may happen any number of times while containerd is away.
+func (q *Queue) PublishOnce(topic string, event proto.Message) { q.publish(topic, event, true) }
+
+func (q *Queue) publish(topic string, event proto.Message, once bool) {
 	packed, err := proto.Pack(event)
 	if err != nil {
 		// Only a message that grows while it is encoded can fail.
@@ -77,6 +93,10 @@ func (q *Queue) Publish(topic string, event proto.Message) {
 	}
 	e := &types.Envelope{Timestamp: wkt.Now(), Namespace: q.namespace, Topic: topic, Event: packed}
 	q.mu.Lock()
+	if once && !q.firstOfItsKind(e) {
+		q.mu.Unlock()
+		return
+	}
 	if len(q.waiting) == 0 {
 		q.empty = make(chan struct{})
 	}
@@ -87,6 +107,26 @@ func (q *Queue) Publish(topic string, event proto.Message) {
 	default:
 	}
 }
+
+// firstOfItsKind writes e down as one that waits once, unless it is already. The
+// lock is held.
+func (q *Queue) firstOfItsKind(e *types.Envelope) bool {
+	key := onceKey(e)
+	if _, waits := q.once[key]; waits {
+		return false
+	}
+	if q.once == nil {
+		q.once = make(map[string]struct{})
+	}
+	q.once[key] = struct{}{}
+	return true
+}
+
+func onceKey(e *types.Envelope) string { return e.Topic + string(e.Event.Value) }
+
+// Full reports whether [Limit] events wait. They are still taken; but who makes
+// things happen on containerd's behalf should refuse to while it hears of none.
+func (q *Queue) Full() bool { return q.Len() >= Limit }
 
 // Len is the number of events that were not delivered yet.
 func (q *Queue) Len() int {
@@ -138,7 +178,13 @@ func (q *Queue) first() *types.Envelope {
 	if len(q.waiting) == 0 {
 		return nil
 	}
-	return q.waiting[0]
+	e := q.waiting[0]
+	if q.once != nil {
+		if delete(q.once, onceKey(e)); len(q.once) == 0 {
+			q.once = nil
+		}
+	}
+	return e
 }
 
 func (q *Queue) pop() {
@@ -154,9 +200,13 @@ func (q *Queue) pop() {
 
 // deliver sends e until the daemon has answered for it; false when ctx ended.
 func (q *Queue) deliver(ctx context.Context, e *types.Envelope) bool {
+	limit := sendFirst
 	for pause, said := retryFirst, false; ; pause = min(2*pause, retryMost) {
-		attempt, cancel := context.WithTimeout(ctx, sendLimit)
+		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := q.sender.Send(attempt, e)
+		if attempt.Err() != nil {
+			limit = min(2*limit, sendMost)
+		}
 		cancel()
 		if err == nil {
 			return true

@@ -37,6 +37,9 @@ func (s *Service) Checkpoint(ctx context.Context, r *task.CheckpointTaskRequest)
 	if err != nil {
 		return nil, err
 	}
+	if err := c.mayCause("checkpoint"); err != nil {
+		return nil, err
+	}
 	leave, err := p.Enter(ctx)
 	if err != nil {
 		return nil, answer(err)

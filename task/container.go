@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-shim/holdfast/bundle"
 	stdio "github.com/holdfast-shim/holdfast/io"
@@ -17,10 +19,14 @@ import (
 	"github.com/holdfast-shim/holdfast/reaper"
 )
 
-// publisher is where events go; its Publish keeps the order of its calls and
-// never waits.
+// publisher is where events go, [events.Queue]: it keeps the order of the calls
+// and never waits.
 type publisher interface {
 	Publish(topic string, event proto.Message)
+	// PublishOnce leaves out an event that waits already.
+	PublishOnce(topic string, event proto.Message)
+	// Full reports that so many events wait that no request may cause more.
+	Full() bool
 }
 
 // container is one container of the shim.
@@ -31,7 +37,7 @@ type publisher interface {
 type container struct {
 	id       string
 	bundle   string
-	runtime  runtime
+	runtime  ociRuntime
 	events   publisher
 	log      *log.Logger
 	owner    stdio.Owner // of the pipes
@@ -69,6 +75,17 @@ func (c *container) find(execID string) *process.Process {
 	return nil
 }
 
+// mayCause refuses a request that begins something to be told of, while containerd
+// has not heard of what was before: a daemon that goes on asking and takes no
+// events would have the queue grow without end. What must happen all the same
+// (starts of what was added, exits, deletes) is bounded by what there is.
+func (c *container) mayCause(what string) error {
+	if !c.events.Full() {
+		return nil
+	}
+	return status.Errorf(codes.Unavailable, "%s in container %q: containerd takes no events from this shim, and too many wait for it", what, c.id)
+}
+
 // exited takes the end of p from the reaper.
 func (c *container) exited(p *process.Process, e reaper.Exit) {
 	c.mu.Lock()
@@ -97,6 +114,9 @@ func (c *container) settle(p *process.Process) {
 	if err := p.To(process.Stopped); err != nil {
 		c.log.Error("an exit in a state that knows none", log.String("exec", p.ID), log.Err(err))
 		return
+	}
+	if !p.Init {
+		c.askOOM() // also while init is being started: it was this one's reason
 	}
 	exit := p.Exit()
 	if p.Init {

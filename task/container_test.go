@@ -25,6 +25,10 @@ func (s *story) Publish(topic string, event proto.Message) {
 	s.words = append(s.words, word)
 }
 
+func (s *story) PublishOnce(topic string, event proto.Message) { s.Publish(topic, event) }
+
+func (s *story) Full() bool { return false }
+
 // bare is a container without a runtime, to play the order of ends on.
 func bare(t *testing.T, own bool) (*container, *story) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-shim/holdfast/cgroup"
+	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto"
 	"github.com/holdfast-shim/holdfast/proto/events"
@@ -201,6 +202,13 @@ func (s *Service) ResizePty(_ context.Context, r *task.ResizePtyRequest) (*wkt.E
 
 // Pause freezes the container.
 func (s *Service) Pause(ctx context.Context, r *task.PauseRequest) (*wkt.Empty, error) {
+	c, err := s.container(r.Id)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.mayCause("pause"); err != nil {
+		return nil, err
+	}
 	return empty(s.freeze(ctx, r.Id, process.Paused))
 }
 
@@ -242,6 +250,7 @@ func (s *Service) freeze(ctx context.Context, id string, to process.State) error
 	} else {
 		err = c.runtime.Resume(ctx)
 	}
+	err = c.frozenAsWanted(to, err)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -266,6 +275,34 @@ func (s *Service) freeze(ctx context.Context, id string, to process.State) error
 		c.events.Publish("/tasks/resumed", &events.TaskResumed{ContainerId: id})
 	}
 	return nil
+}
+
+// frozenAsWanted asks the kernel what has come of a pause or a resume, which the
+// runtime may have done before it was killed, or not done at all: err is what it
+// said. What is half paused is thawed again. Without an answer the runtime is
+// believed.
+func (c *container) frozenAsWanted(to process.State, err error) error {
+	c.mu.Lock()
+	group := c.group
+	c.mu.Unlock()
+	if group == nil {
+		return err
+	}
+	frozen, unknown := group.Frozen()
+	switch want := to == process.Paused; {
+	case unknown != nil:
+		return err
+	case frozen == want:
+		return nil
+	case err == nil:
+		err = fmt.Errorf("container %q: the runtime says that it is %s, and the kernel that it is not", c.id, to)
+	}
+	if to == process.Paused {
+		if thaw := group.Thaw(); thaw != nil {
+			c.log.Error("a container that could not be paused may be frozen", log.Err(thaw))
+		}
+	}
+	return err
 }
 
 // Update changes the container's limits.

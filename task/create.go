@@ -30,6 +30,9 @@ func (s *Service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	if err != nil {
 		return nil, answer(err)
 	}
+	if err := c.mayCause("create"); err != nil {
+		return nil, err
+	}
 	ctx, c.giveUp = context.WithCancel(ctx)
 	defer c.giveUp()
 	leave, err := c.init.Enter(ctx) // nobody else knows the container: it does not wait

@@ -15,7 +15,7 @@ import (
 // there: the OCI runtime, the children, the cgroups. It is the node's, and in
 // the scenarios one in which every step happens when the story says so.
 type machine interface {
-	runtime(id, bundle string, o *runcopts.Options) runtime
+	runtime(id, bundle string, o *runcopts.Options) ociRuntime
 	children() process.Children
 	// group is the cgroup of a process; nil with an error.
 	group(pid int) (group, error)
@@ -25,8 +25,8 @@ type machine interface {
 	clearGroup(ctx context.Context, id, cgroupsPath string) error
 }
 
-// runtime is the OCI runtime on one container: [runc.Runtime].
-type runtime interface {
+// ociRuntime is the OCI runtime on one container: [runc.Runtime].
+type ociRuntime interface {
 	process.Runtime
 	Start(context.Context) error
 	Kill(ctx context.Context, signal int, all bool) error
@@ -40,6 +40,7 @@ type runtime interface {
 // group is a container's cgroup: [cgroup.Group].
 type group interface {
 	Kill() error
+	Frozen() (bool, error)
 	Thaw() error
 	Pids() ([]int, error)
 	Stats() (proto.Message, error)
@@ -61,7 +62,7 @@ type node struct {
 	ooms   cgroup.OOMWatcher // of all containers
 }
 
-func (n *node) runtime(id, bundle string, o *runcopts.Options) runtime {
+func (n *node) runtime(id, bundle string, o *runcopts.Options) ociRuntime {
 	root := o.Root
 	if root == "" {
 		root = defaultRoot

@@ -36,7 +36,12 @@ func (c *container) tellOOM() {
 	if state := c.init.State(); !state.Settled() || state >= process.Stopped {
 		return
 	}
+	c.askOOM()
+}
+
+// askOOM is tellOOM in any state.
+func (c *container) askOOM() {
 	if c.oom != nil && c.oom.Killed() {
-		c.events.Publish("/tasks/oom", &events.TaskOOM{ContainerId: c.id})
+		c.events.PublishOnce("/tasks/oom", &events.TaskOOM{ContainerId: c.id})
 	}
 }

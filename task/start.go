@@ -168,6 +168,9 @@ func (s *Service) Exec(_ context.Context, r *task.ExecProcessRequest) (*wkt.Empt
 	if err != nil {
 		return nil, answer(fmt.Errorf("exec %q: %w", r.ExecId, err))
 	}
+	if err := c.mayCause("exec"); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// The container's own id names init in exits, so it is taken too.

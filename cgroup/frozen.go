@@ -32,22 +32,6 @@ func (g *Group) Frozen() (bool, error) {
 	return false, nil
 }
 
-// Thaw lets the group's processes go on. A group that is gone is no error.
-func (g *Group) Thaw() error {
-	p, err := g.freezer()
-	if err == nil {
-		if p.Controllers != "" {
-			p.thaw()
-			return nil
-		}
-		err = writeFile(p.Dir+"/cgroup.freeze", "0")
-	}
-	if err != nil && !gone(err) {
-		return fmt.Errorf("thaw the cgroup: %w", err)
-	}
-	return nil
-}
-
 // freezer is the place where the group can be frozen: version 1's freezer, or
 // version 2.
 func (g *Group) freezer() (Place, error) {
