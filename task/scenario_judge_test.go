@@ -1,0 +1,382 @@
+package task
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/events"
+)
+
+// judge holds what a shim tells and answers against the promises. It stands
+// between the service and its queue, so that it sees every event at the moment
+// at which the service decided about it.
+type judge struct {
+	w    *world
+	next publisher // the queue
+
+	mu        sync.Mutex // guards everything below; may be held when the world's lock is taken
+	lives     map[string]*life
+	published []string
+	wrong     []string
+}
+
+// life is what was told of a container: from its create to its delete.
+type life struct {
+	bundle  string
+	init    told
+	execs   map[string]*told
+	ooms    int // how many kills had come by the last OOM event
+	frozen  bool
+	deleted bool
+}
+
+// told is what was told of a process.
+type told struct {
+	pid             int
+	started, exited bool
+}
+
+func (j *judge) blame(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.blameLocked(format, args...)
+}
+
+func (j *judge) blameLocked(format string, args ...any) {
+	j.wrong = append(j.wrong, fmt.Sprintf(format, args...))
+}
+
+// verdict is the first thing that was wrong, or "".
+func (j *judge) verdict() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.wrong) > 0 {
+		return j.wrong[0]
+	}
+	return ""
+}
+
+func (j *judge) Publish(topic string, m proto.Message) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	line := messageLine(strings.TrimPrefix(topic, "/tasks/"), m)
+	if why := j.check(m); why != "" {
+		j.blameLocked("event %q: %s", line, why)
+	}
+	j.published = append(j.published, line)
+	j.next.Publish(topic, m)
+}
+
+func (j *judge) PublishOnce(topic string, m proto.Message) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	line := messageLine(strings.TrimPrefix(topic, "/tasks/"), m)
+	if why := j.check(m); why != "" {
+		j.blameLocked("event %q: %s", line, why)
+	}
+	j.published = append(j.published, line)
+	j.next.PublishOnce(topic, m)
+}
+
+func (j *judge) Full() bool { return j.next.Full() }
+
+// check is why the event may not come now, "" if it may.
+func (j *judge) check(m proto.Message) string {
+	switch m := m.(type) {
+	case *events.TaskCreate:
+		if l := j.lives[m.ContainerId]; l != nil && !l.deleted {
+			return "the container is there"
+		}
+		j.lives[m.ContainerId] = &life{bundle: m.Bundle, init: told{pid: int(m.Pid)}, execs: make(map[string]*told)}
+	case *events.TaskStart:
+		l, why := j.life(m.ContainerId)
+		switch {
+		case why != "":
+			return why
+		case l.init.started:
+			return "a second time"
+		case l.init.exited:
+			return "after the exit"
+		case int(m.Pid) != l.init.pid:
+			return fmt.Sprintf("of process %d, and %d was created", m.Pid, l.init.pid)
+		}
+		l.init.started = true
+	case *events.TaskExecAdded:
+		l, why := j.life(m.ContainerId)
+		switch {
+		case why != "":
+			return why
+		case l.init.exited:
+			return "after init's exit"
+		case l.execs[m.ExecId] != nil && l.execs[m.ExecId].started && !l.execs[m.ExecId].exited:
+			return "it runs"
+		}
+		l.execs[m.ExecId] = new(told)
+	case *events.TaskExecStarted:
+		l, why := j.life(m.ContainerId)
+		if why != "" {
+			return why
+		}
+		switch e := l.execs[m.ExecId]; {
+		case e == nil:
+			return "it was not added"
+		case e.started:
+			return "a second time"
+		case l.init.exited:
+			return "after init's exit"
+		default:
+			e.started, e.pid = true, int(m.Pid)
+		}
+	case *events.TaskExit:
+		l, why := j.life(m.ContainerId)
+		if why != "" {
+			return why
+		}
+		return j.exit(l, m)
+	case *events.TaskOOM:
+		l, why := j.life(m.ContainerId)
+		switch kills := j.kills(m.ContainerId); {
+		case why != "":
+			return why
+		case l.init.exited:
+			return "after init's exit"
+		case kills == l.ooms:
+			return "nothing was killed since the last"
+		default:
+			l.ooms = kills
+		}
+	case *events.TaskPaused:
+		return j.freeze(m.ContainerId, true)
+	case *events.TaskResumed:
+		return j.freeze(m.ContainerId, false)
+	case *events.TaskDelete:
+		l, why := j.life(m.ContainerId)
+		switch {
+		case why != "":
+			return why
+		case !l.init.exited:
+			return "before the exit"
+		}
+		l.deleted = true
+	}
+	return ""
+}
+
+func (j *judge) life(id string) (*life, string) {
+	switch l := j.lives[id]; {
+	case l == nil:
+		return nil, "before create"
+	case l.deleted:
+		return nil, "after delete"
+	default:
+		return l, ""
+	}
+}
+
+// exit is the heart of it.
+func (j *judge) exit(l *life, m *events.TaskExit) string {
+	p := &l.init
+	if m.Id != m.ContainerId {
+		if p = l.execs[m.Id]; p == nil || !p.started {
+			return "before its start"
+		}
+		if l.init.exited {
+			return "after init's exit"
+		}
+	} else {
+		if j.underWay(m.ContainerId, "start") {
+			return "while its start is under way"
+		}
+		for id, e := range l.execs {
+			if e.started && !e.exited {
+				return "before that of exec " + id
+			}
+		}
+		if r, err := bundle.ReadExitRecord(l.bundle); err != nil || r.Status != m.ExitStatus || r.Pid != int(m.Pid) {
+			return fmt.Sprintf("the bundle's record says %+v, %v", r, err)
+		}
+	}
+	s := j.soul(p.pid)
+	switch {
+	case p.exited:
+		return "a second time"
+	case int(m.Pid) != p.pid:
+		return fmt.Sprintf("of process %d, and %d was started", m.Pid, p.pid)
+	case !s.ended:
+		return "it lives"
+	case s.status != m.ExitStatus:
+		return fmt.Sprintf("it ended with %d", s.status)
+	case s.oom > l.ooms:
+		return "before the OOM event that says why"
+	}
+	p.exited = true
+	return ""
+}
+
+// underWay reports whether the runtime is at work on init.
+func (j *judge) underWay(id, verb string) bool {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	return j.held(id, "", verb)
+}
+
+func (j *judge) freeze(id string, frozen bool) string {
+	l, why := j.life(id)
+	switch {
+	case why != "":
+		return why
+	case l.init.exited:
+		return "after init's exit"
+	case l.frozen == frozen:
+		return "it is so already"
+	}
+	l.frozen = frozen
+	return ""
+}
+
+func (j *judge) soul(pid int) soul {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	return *j.w.souls[pid-1]
+}
+
+// kills is how many kills for want of memory the shim has heard of.
+func (j *judge) kills(id string) int {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	if b := j.w.boxes[id]; b != nil {
+		return b.asked
+	}
+	return 0
+}
+
+// quiet is for a moment in which every goroutine waits for something: it says
+// whether they may. Pending are the requests that were not answered.
+func (j *judge) quiet(pending []*request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	for _, s := range j.w.souls {
+		if s.heard && !j.mayBeUntold(s) {
+			j.blameLocked("the end of process %d (%s) is not told though nothing holds it up", s.pid, words(s.box.id, s.exec))
+		}
+		if s.ended || j.held(s.box.id, s.exec, making...) {
+			continue
+		}
+		if s.box.init.heard {
+			j.blameLocked("process %d (%s) outlives its container's init", s.pid, words(s.box.id, s.exec))
+		}
+		if !s.adopted && !j.held(s.box.id, "", "delete") {
+			j.blameLocked("process %d (%s) is nobody's", s.pid, words(s.box.id, s.exec))
+		}
+	}
+	for id, b := range j.w.boxes {
+		l := j.lives[id]
+		if l != nil && !b.init.ended && l.init.pid == b.init.pid && l.frozen != b.frozen && !j.held(id, "", "pause", "resume") {
+			j.blameLocked("container %s is frozen: %v, and what was told: %v", id, b.frozen, l.frozen)
+		}
+	}
+	for _, r := range pending {
+		if !j.mayWait(r) {
+			j.blameLocked("%q waits though nothing holds it up", r.text)
+		}
+	}
+}
+
+// held reports whether a call about that process is parked. All locks are held.
+func (j *judge) held(id, exec string, verbs ...string) bool {
+	for _, p := range j.w.parked {
+		if p.id != id || p.exec != exec {
+			continue
+		}
+		for _, v := range verbs {
+			if p.verb == v {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// making are the calls that lead to a process, or to init's program.
+var making = []string{"create", "start", "exec", "adopt", "group"}
+
+// mayBeUntold reports whether the shim may know of the end of s and say nothing.
+func (j *judge) mayBeUntold(s *soul) bool {
+	l := j.lives[s.box.id]
+	id := s.box.id
+	if l == nil || l.deleted {
+		return true // of a create that failed, or of a container that is over
+	}
+	if s.exec != "" {
+		e := l.execs[s.exec]
+		return e == nil || e.pid != s.pid || e.exited || j.held(id, s.exec, making...)
+	}
+	if l.init.pid != s.pid || l.init.exited || j.held(id, "", making...) {
+		return true
+	}
+	for exec, e := range l.execs {
+		if j.held(id, exec, making...) || e.started && !e.exited && !j.w.souls[e.pid-1].heard {
+			return true
+		}
+	}
+	return false
+}
+
+// mayWait reports whether there is a reason for a request to have no answer yet:
+// its own run of the runtime, one on the same process, or, for those that are to
+// wait for it, an end that did not come.
+func (j *judge) mayWait(r *request) bool {
+	l := j.lives[r.id]
+	switch r.verb {
+	case "create":
+		return j.held(r.id, "", "create", "adopt", "group", "delete")
+	case "start":
+		if r.exec != "" {
+			return j.held(r.id, r.exec, "exec", "adopt")
+		}
+		return j.held(r.id, "", "start", "pause", "resume", "update", "delete") || j.endIsAwaited(l, r.id)
+	case "pause", "resume", "update", "delete":
+		if r.exec != "" {
+			return j.held(r.id, r.exec, "exec", "adopt")
+		}
+		if r.verb == "delete" && j.held(r.id, "", "create", "adopt", "group") {
+			return true // it waits until that is undone
+		}
+		return j.held(r.id, "", "start", "pause", "resume", "update", "delete") || j.endIsAwaited(l, r.id)
+	case "kill":
+		return j.held(r.id, "", "kill")
+	case "wait":
+		switch {
+		case l == nil:
+			return false
+		case r.exec == "":
+			return !l.init.exited
+		}
+		// One that was added and not started has nothing to tell yet.
+		e := l.execs[r.exec]
+		return e != nil && !e.exited && !l.deleted
+	}
+	return false
+}
+
+// endIsAwaited reports whether a Delete may be waiting for the end of a created
+// init: one that was not delivered, or that waits for those of execs.
+func (j *judge) endIsAwaited(l *life, id string) bool {
+	if l == nil || l.deleted || l.init.exited {
+		return false
+	}
+	if !j.w.souls[l.init.pid-1].heard {
+		return true
+	}
+	for exec, e := range l.execs {
+		if j.held(id, exec, making...) || e.started && !e.exited && !j.w.souls[e.pid-1].heard {
+			return true
+		}
+	}
+	return false
+}
