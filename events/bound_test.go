@@ -41,6 +41,18 @@ func (p *player) Send(ctx context.Context, e *types.Envelope) error {
 
 func (p *player) Close() error { return nil }
 
+func (p *player) tried() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
+func (p *player) told() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.took
+}
+
 func (p *player) become(send func(context.Context) error) {
 	p.mu.Lock()
 	p.send = send
@@ -83,7 +95,7 @@ func TestAnEventThatMayComeAnyNumberOfTimesWaitsOnce(t *testing.T) {
 		synctest.Wait()
 		oom("c2") // the next one is news again
 		synctest.Wait()
-		if got := strings.Join(p.took, " "); got != "/tasks/oom /tasks/oom /tasks/oom /tasks/exit /tasks/oom" {
+		if got := strings.Join(p.told(), " "); got != "/tasks/oom /tasks/oom /tasks/oom /tasks/exit /tasks/oom" {
 			t.Errorf("told %s", got)
 		}
 		if q.once != nil {
@@ -111,8 +123,8 @@ func TestAFullQueueSaysSoAndTakesMore(t *testing.T) {
 		p.become(nil)
 		time.Sleep(retryMost)
 		synctest.Wait()
-		if q.Full() || len(p.took) != Limit+1 {
-			t.Errorf("%d events came, full: %v", len(p.took), q.Full())
+		if q.Full() || len(p.told()) != Limit+1 {
+			t.Errorf("%d events came, full: %v", len(p.told()), q.Full())
 		}
 	})
 }
@@ -152,18 +164,18 @@ func TestADaemonThatIsStoppedIsTriedLessAndLess(t *testing.T) {
 		defer q.Close()
 		q.Publish("/tasks/exit", exitOf(1))
 		time.Sleep(10 * time.Minute)
-		if p.tries < 2 || p.tries > 7 {
-			t.Errorf("%d tries in ten minutes", p.tries)
+		if n := p.tried(); n < 2 || n > 7 {
+			t.Errorf("%d tries in ten minutes", n)
 		}
 		time.Sleep(10 * time.Hour)
-		if p.tries > 140 {
-			t.Errorf("%d tries in ten hours", p.tries)
+		if n := p.tried(); n > 140 {
+			t.Errorf("%d tries in ten hours", n)
 		}
 		p.become(nil)
 		time.Sleep(sendMost + retryMost)
 		synctest.Wait()
-		if len(p.took) != 1 {
-			t.Errorf("told %q", p.took)
+		if len(p.told()) != 1 {
+			t.Errorf("told %q", p.told())
 		}
 	})
 }
@@ -181,7 +193,7 @@ func TestADaemonThatIsAwayIsFoundWithinASecond(t *testing.T) {
 		p.become(nil)
 		time.Sleep(retryMost)
 		synctest.Wait()
-		if len(p.took) != 1 {
+		if len(p.told()) != 1 {
 			t.Error("a second after its return the daemon was not told")
 		}
 	})
