@@ -70,6 +70,7 @@ func eventLine(e *types.Envelope) (string, error) {
 		"create": new(events.TaskCreate), "start": new(events.TaskStart), "oom": new(events.TaskOOM),
 		"exit": new(events.TaskExit), "delete": new(events.TaskDelete), "exec-added": new(events.TaskExecAdded),
 		"exec-started": new(events.TaskExecStarted), "paused": new(events.TaskPaused), "resumed": new(events.TaskResumed),
+		"checkpointed": new(events.TaskCheckpointed),
 	}[topic]
 	if m == nil {
 		return "", fmt.Errorf("an event of topic %q", e.Topic)
@@ -103,6 +104,8 @@ func messageLine(topic string, m proto.Message) string {
 	case *events.TaskPaused:
 		return words(topic, m.ContainerId)
 	case *events.TaskResumed:
+		return words(topic, m.ContainerId)
+	case *events.TaskCheckpointed:
 		return words(topic, m.ContainerId)
 	}
 	return fmt.Sprintf("%s %T", topic, m)

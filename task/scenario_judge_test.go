@@ -148,6 +148,9 @@ func (j *judge) check(m proto.Message) string {
 		default:
 			l.ooms = kills
 		}
+	case *events.TaskCheckpointed:
+		_, why := j.life(m.ContainerId)
+		return why // with exit it comes after the exit
 	case *events.TaskPaused:
 		return j.freeze(m.ContainerId, true)
 	case *events.TaskResumed:
@@ -305,6 +308,9 @@ func (j *judge) held(id, exec string, verbs ...string) bool {
 // making are the calls that lead to a process, or to init's program.
 var making = []string{"create", "start", "exec", "adopt", "group"}
 
+// slow are the calls that take turns on init.
+var slow = []string{"start", "pause", "resume", "update", "checkpoint", "delete"}
+
 // mayBeUntold reports whether the shim may know of the end of s and say nothing.
 func (j *judge) mayBeUntold(s *soul) bool {
 	l := j.lives[s.box.id]
@@ -339,15 +345,15 @@ func (j *judge) mayWait(r *request) bool {
 		if r.exec != "" {
 			return j.held(r.id, r.exec, "exec", "adopt")
 		}
-		return j.held(r.id, "", "start", "pause", "resume", "update", "delete") || j.endIsAwaited(l, r.id)
-	case "pause", "resume", "update", "delete":
+		return j.held(r.id, "", slow...) || j.endIsAwaited(l, r.id)
+	case "pause", "resume", "update", "checkpoint", "delete":
 		if r.exec != "" {
 			return j.held(r.id, r.exec, "exec", "adopt")
 		}
 		if r.verb == "delete" && j.held(r.id, "", "create", "adopt", "group") {
 			return true // it waits until that is undone
 		}
-		return j.held(r.id, "", "start", "pause", "resume", "update", "delete") || j.endIsAwaited(l, r.id)
+		return j.held(r.id, "", slow...) || j.endIsAwaited(l, r.id)
 	case "kill":
 		return j.held(r.id, "", "kill")
 	case "wait":
@@ -365,7 +371,8 @@ func (j *judge) mayWait(r *request) bool {
 }
 
 // endIsAwaited reports whether a Delete may be waiting for the end of a created
-// init: one that was not delivered, or that waits for those of execs.
+// init, or a checkpoint for that of one that it has ended: one that was not
+// delivered, or that waits for those of execs.
 func (j *judge) endIsAwaited(l *life, id string) bool {
 	if l == nil || l.deleted || l.init.exited {
 		return false

@@ -17,6 +17,8 @@ import (
 
 	"github.com/holdfast-shim/holdfast/events"
 	"github.com/holdfast-shim/holdfast/log"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
@@ -29,6 +31,7 @@ import (
 //	exec ID EXEC
 //	kill ID [EXEC] [SIGNAL] [all]
 //	pids|pause|resume|update|connect ID
+//	checkpoint ID [exit]
 //	shutdown
 //	cancel REQUEST           the client of a request that waits goes away
 //
@@ -212,7 +215,7 @@ func (p *player) request(f []string) {
 		}
 		return i >= 0
 	}
-	shared, all := flag("shared"), flag("all")
+	shared, all, exit := flag("shared"), flag("all"), flag("exit")
 	signal := uint32(9)
 	if len(rest) > 1 {
 		if n, err := strconv.Atoi(rest[len(rest)-1]); err == nil {
@@ -234,7 +237,7 @@ func (p *player) request(f []string) {
 	p.requests = append(p.requests, r)
 	p.mu.Unlock()
 	go func() {
-		answer, err := p.call(ctx, r, bundle, signal, all)
+		answer, err := p.call(ctx, r, bundle, signal, all || exit)
 		if err != nil {
 			s := status.Convert(err)
 			answer = fmt.Sprintf("%s: %s", s.Code(), strings.ReplaceAll(s.Message(), p.dir, ""))
@@ -263,7 +266,7 @@ func (p *player) bundle(id string, shared bool) string {
 	return dir
 }
 
-func (p *player) call(ctx context.Context, r *request, bundle string, signal uint32, all bool) (string, error) {
+func (p *player) call(ctx context.Context, r *request, bundle string, signal uint32, more bool) (string, error) {
 	switch r.verb {
 	case "create":
 		resp, err := p.svc.Create(ctx, &task.CreateTaskRequest{Id: r.id, Bundle: bundle})
@@ -302,7 +305,7 @@ func (p *player) call(ctx context.Context, r *request, bundle string, signal uin
 		}
 		return strings.ToLower(resp.Status.String()), nil
 	case "kill":
-		_, err := p.svc.Kill(ctx, &task.KillRequest{Id: r.id, ExecId: r.exec, Signal: signal, All: all})
+		_, err := p.svc.Kill(ctx, &task.KillRequest{Id: r.id, ExecId: r.exec, Signal: signal, All: more})
 		return "ok", err
 	case "pids":
 		resp, err := p.svc.Pids(ctx, &task.PidsRequest{Id: r.id})
@@ -329,6 +332,13 @@ func (p *player) call(ctx context.Context, r *request, bundle string, signal uin
 		return "ok", err
 	case "update":
 		_, err := p.svc.Update(ctx, &task.UpdateTaskRequest{Id: r.id, Resources: &wkt.Any{Value: []byte("{}")}})
+		return "ok", err
+	case "checkpoint":
+		options, err := proto.Pack(&runcopts.CheckpointOptions{Exit: more})
+		if err != nil {
+			return "", err
+		}
+		_, err = p.svc.Checkpoint(ctx, &task.CheckpointTaskRequest{Id: r.id, Path: filepath.Join(p.dir, "image-"+strconv.Itoa(r.n)), Options: options})
 		return "ok", err
 	case "shutdown":
 		_, err := p.svc.Shutdown(ctx, &task.ShutdownRequest{})

@@ -34,13 +34,14 @@ func (t *teller) next() string {
 		{1, func() string { return "connect " + id }},
 		{1, func() string { return "update " + id }},
 		{1, func() string { return "pause " + id }},
+		{1, func() string { return words("checkpoint", id, t.one([]string{"", "exit"})) }},
 		{2, func() string { return "resume " + id }},
 		{2, func() string { return words("kill", id, t.one([]string{"", exec})) }},
 		{1, func() string { return words("kill", id, t.one([]string{"9", "15"}), "all") }},
 		{3, func() string { return "delete " + id }},
 		{3, func() string { return words("delete", id, exec) }},
 		{3, func() string {
-			verb := t.one([]string{"create", "start", "start", "exec", "exec", "delete", "kill", "pause", "resume", "update"})
+			verb := t.one([]string{"create", "start", "start", "exec", "exec", "delete", "kill", "pause", "resume", "update", "checkpoint"})
 			return "runtime " + verb + " " + t.one([]string{"ok", "stuck", "stuck-after", "stuck-after", "fails", "fails-after", "nothing"})
 		}},
 		{2, func() string {

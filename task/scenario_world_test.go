@@ -552,4 +552,26 @@ func (r *fakeRuntime) Update(ctx context.Context, _ []byte) error {
 	})
 }
 
+func (r *fakeRuntime) Checkpoint(ctx context.Context, o runc.CheckpointOpts) error {
+	return r.call(ctx, "checkpoint", "", func() error {
+		b, err := r.box("checkpoint")
+		switch {
+		case err != nil:
+			return err
+		case b.init.ended:
+			return failure("checkpoint", "container not running", runc.ErrNotRunning)
+		}
+		if !o.LeaveRunning {
+			b.frozen = false
+			r.w.end(b.init, 137)
+		}
+		return nil
+	})
+}
+
+// Restore is for no story yet.
+func (r *fakeRuntime) Restore(context.Context, runc.RestoreOpts) error {
+	return failure("restore", "there is none here", runc.ErrUnsupported)
+}
+
 func (r *fakeRuntime) Scrub() error { return nil }
