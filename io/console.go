@@ -118,6 +118,9 @@ func rights(oob []byte) ([]int, error) {
 	}
 	var fds []int
 	for i := range msgs {
+		if len(msgs[i].Data)%4 != 0 {
+			continue // no kernel makes one, and the parser does not bear it
+		}
 		got, err := unix.ParseUnixRights(&msgs[i])
 		if err != nil {
 			continue // another kind of control message

@@ -63,15 +63,20 @@ func openFile(path string) (*os.File, error) {
 // kernel tells nobody that a fifo, not full, has become emptier.
 const behindPause = 5 * time.Millisecond
 
-// caughtUp waits until the fifo holds no more than it would if it had not been
-// enlarged, or until stop is closed: then false.
-func (e *ends) caughtUp(stop <-chan struct{}) bool {
-	for unread(e.r) > smallPipe {
+// caughtUp waits until, of what r had moved to the fifo at the mark, no more is
+// unread than it would hold if it had not been enlarged, or until stop is closed:
+// then false.
+func (e *ends) caughtUp(r *relay, mark int64, stop <-chan struct{}) bool {
+	for {
+		total := r.total.Load() // first: what is moved meanwhile counts as unread
+		waiting := int64(unread(e.r))
+		if waiting <= smallPipe || total-waiting >= mark-smallPipe {
+			return true
+		}
 		select {
 		case <-time.After(behindPause):
 		case <-stop:
 			return false
 		}
 	}
-	return true
 }

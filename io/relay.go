@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,6 +47,8 @@ type relay struct {
 	sizes    pipeSizes
 	calm     time.Duration // see usualCalm
 	pace     pace
+
+	total atomic.Int64 // bytes that are in dst, or were
 
 	mu    sync.Mutex
 	moved chan struct{} // closed when src is seen empty; nil while nobody waits for that; guarded by mu
@@ -164,6 +167,7 @@ func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
 			return 0, r.err
 		}
 	}
+	r.total.Add(int64(n))
 	return n, nil
 }
 
@@ -225,6 +229,7 @@ func (r *relay) splice() (int, error) {
 		case r.n == 0:
 			return 0, io.EOF
 		default:
+			r.total.Add(int64(r.n))
 			if r.sizes.half(r.n) {
 				r.sizes.grow(r.from, r.to)
 			}
@@ -294,9 +299,17 @@ func waits(f *os.File) (is bool) {
 	return is
 }
 
-// drained waits until every byte that was in src at the time of the call is
+// uncounted is more than what may be on its way without being counted: in a
+// relay's buffer, or between the two ends of a pty.
+const uncounted = 64 << 10
+
+// mark is what total will have reached at the latest when every byte that is in
+// src now is in dst. If nothing follows them, src is seen empty before that.
+func (r *relay) mark() int64 { return r.total.Load() + int64(unread(r.src)) + uncounted }
+
+// drained waits until every byte that was in src at the time of the mark is
 // in dst, until the relay has ended, or until stop is closed: then false.
-func (r *relay) drained(stop <-chan struct{}) bool {
+func (r *relay) drained(mark int64, stop <-chan struct{}) bool {
 	for {
 		r.mu.Lock()
 		// Not before the lock: the copying path takes bytes out of src only
@@ -307,13 +320,14 @@ func (r *relay) drained(stop <-chan struct{}) bool {
 		}
 		moved := r.moved
 		r.mu.Unlock()
-		if empty {
+		if empty || r.total.Load() >= mark {
 			return true
 		}
 		select {
 		case <-r.ended:
 			return true
 		case <-moved:
+		case <-time.After(behindPause): // who writes all the time never lets src be empty
 		case <-stop:
 			return false
 		}

@@ -400,14 +400,21 @@ func (s *Streams) Drain(limit time.Duration) bool {
 	stop := make(chan struct{})
 	timer := time.AfterFunc(limit, func() { close(stop) })
 	defer timer.Stop()
-	for _, o := range s.all() {
-		if o.r != nil && !o.r.drained(stop) {
+	outputs := s.all()
+	marks := make([]int64, len(outputs))
+	for i, o := range outputs {
+		if o.r != nil {
+			marks[i] = o.r.mark()
+		}
+	}
+	for i, o := range outputs {
+		if o.r != nil && !o.r.drained(marks[i], stop) {
 			return false
 		}
 		if o.log != nil && !o.log.drained(stop) {
 			return false
 		}
-		if o.fifo != nil && !o.fifo.caughtUp(stop) {
+		if o.fifo != nil && !o.fifo.caughtUp(o.r, marks[i], stop) {
 			return false
 		}
 	}

@@ -191,6 +191,32 @@ func TestDrainDoesNotWaitForAChildThatHoldsTheStream(t *testing.T) {
 	}
 }
 
+// A child that writes all the time, faster than the reader reads, leaves neither
+// pipe nor fifo empty for a moment.
+func TestDrainDoesNotWaitForAChildThatNeverStops(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	c := child(t, s)
+	r := attach(t, p.Stdout, os.O_RDONLY)
+	go func() {
+		for b := pattern(1 << 20); ; {
+			if _, err := c[1].Write(b); err != nil {
+				return // the test is over
+			}
+		}
+	}()
+	until(t, "fifo and pipe are full", func() bool { return !s.Drain(time.Millisecond) })
+	drained := make(chan bool, 1)
+	go func() { drained <- s.Drain(patience) }()
+	// What was there is read, and little more.
+	if _, err := io.ReadFull(r, make([]byte, 2*bigPipe+4*uncounted)); err != nil {
+		t.Error(err)
+	}
+	if !<-drained {
+		t.Error("not drained though all was read that had been written")
+	}
+}
+
 func TestDrainGivesUpAtItsLimitWhenNobodyReads(t *testing.T) {
 	p := Paths{Stdout: mkfifo(t, "out")}
 	s := open(t, p)

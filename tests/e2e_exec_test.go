@@ -149,7 +149,7 @@ func TestManyExecsAtOnceAllTellTheirOwnStatus(t *testing.T) {
 
 // Kubernetes' users see this as a probe that hangs (containerd 10094, moby 33039).
 func TestAnExecsEndIsToldThoughItsChildHoldsTheOutput(t *testing.T) {
-	d := harness.New(t)
+	d := harness.New(t, drainForever)
 	c := d.Run("sleep", "1000")
 	e := c.Exec("x", "sh", "-c", "sleep 1000 & echo gone; exit 6")
 	e.Start()

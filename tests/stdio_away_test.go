@@ -34,22 +34,8 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 
 	// The second time there is no room: it waits, with both ends full.
 	pipe := fmt.Sprintf("/proc/%d/fd/1", pid)
-	var held, room int
-	d.Eventually("the kernel to be full", func() error {
-		inPipe, pipeFull, err := pipeState(pipe)
-		if err != nil {
-			return err
-		}
-		inFifo, fifoFull, err := pipeState(fifo)
-		if err != nil {
-			return err
-		}
-		if !pipeFull || !fifoFull {
-			return fmt.Errorf("pipe %d bytes, full %v; fifo %d bytes, full %v", inPipe, pipeFull, inFifo, fifoFull)
-		}
-		held, room = inPipe+inFifo, pipeCapacity(t, pipe)+pipeCapacity(t, fifo)
-		return nil
-	})
+	held := awaitFull(d, pipe, fifo)
+	room := pipeCapacity(t, pipe) + pipeCapacity(t, fifo)
 	if words.said("second") {
 		t.Error("it did not wait for a reader")
 	}
@@ -103,6 +89,27 @@ func TestAThousandLinesWithoutAReaderDoNotBlockTheContainer(t *testing.T) {
 	if size != 64<<10 {
 		t.Errorf("9 KB of lines needed a fifo of %d bytes", size)
 	}
+}
+
+// awaitFull waits until neither of two pipes takes any more and returns how many
+// bytes they hold together.
+func awaitFull(d *harness.Daemon, pipe, fifo string) (held int) {
+	d.Eventually("the kernel to be full", func() error {
+		inPipe, pipeFull, err := pipeState(pipe)
+		if err != nil {
+			return err
+		}
+		inFifo, fifoFull, err := pipeState(fifo)
+		if err != nil {
+			return err
+		}
+		if !pipeFull || !fifoFull {
+			return fmt.Errorf("pipe %d bytes, full %v; fifo %d bytes, full %v", inPipe, pipeFull, inFifo, fifoFull)
+		}
+		held = inPipe + inFifo
+		return nil
+	})
+	return held
 }
 
 // pipesMayGrow reports whether the kernel lets this user have pipes of 1 MiB: see

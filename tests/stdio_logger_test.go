@@ -57,6 +57,43 @@ func TestALoggerOfAnExecThatFailsFailsItsStartAlone(t *testing.T) {
 	c.Finish()
 }
 
+func TestLoggersOfExecsEndWithTheirOutput(t *testing.T) {
+	d := harness.New(t)
+	c := d.Run("sleep", "1000")
+	shim := c.HoldShim()
+	uri := logTo("binary", filepath.Join(d.Dir, "log"), `exec 5>&-; cat <&3 >> "$0"`)
+	one := func() {
+		askExec(t, d, c.Shim, c.ContainerID, "x", uri, "echo", "x")
+		p := c.ExecProcess("x", nil)
+		if _, err := p.Start(d.Ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.Wait(d.Ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Delete(d.Ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one()
+	idle := openFiles(shim)
+	n := times(5, 300)
+	for range n {
+		one()
+	}
+	flat(d, shim, idle)
+	if got := readFile(t, filepath.Join(d.Dir, "log")); got != strings.Repeat("x\n", n+1) {
+		t.Errorf("%d bytes were logged by %d execs", len(got), n+1)
+	}
+	d.Eventually("the loggers to end", func() error {
+		if left := harness.Processes(filepath.Join(d.Dir, "log")); len(left) > 0 {
+			return fmt.Errorf("%d live", len(left))
+		}
+		return nil
+	})
+	c.Finish()
+}
+
 // A container that blocks on a dead logger, or dies of SIGPIPE: containerd 4162.
 func TestAContainerOutlivesItsLoggerAndTheLogSaysSo(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
