@@ -3,6 +3,7 @@ package runc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -119,16 +120,33 @@ func (r *Runtime) Kill(ctx context.Context, signal int, all bool) error {
 
 // Delete removes a stopped container from the runtime; with force one in any
 // state, after killing it, and then it is no error if there is none. It works
-// without a bundle.
+// without a bundle. What a run of the runtime that was killed has left goes too.
 func (r *Runtime) Delete(ctx context.Context, force bool) error {
-	c := &call{verb: verbDelete}
-	if force {
-		c.args = []string{"--force"}
-		if err := r.unmountRestored(); err != nil {
-			return r.fail(c, 0, err.Error(), err)
+	remove := func() error {
+		c := &call{verb: verbDelete}
+		if force {
+			c.args = []string{"--force"}
+			if err := r.unmountRestored(); err != nil {
+				return r.fail(c, 0, err.Error(), err)
+			}
+		}
+		return r.simple(ctx, c)
+	}
+	err := remove()
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		if was, undo := r.unmount(); undo != nil {
+			return fmt.Errorf("%w (and: %w)", err, undo)
+		} else if was {
+			err = remove()
 		}
 	}
-	return r.simple(ctx, c)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if undo := r.Scrub(); undo != nil {
+		return errors.Join(err, undo)
+	}
+	return err
 }
 
 // State is what the runtime knows of a container.

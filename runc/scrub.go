@@ -8,26 +8,32 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/mount"
 )
 
-// Scrub removes what a create that was killed half-way leaves in the runtime's
-// root and none of its verbs removes: the container's directory without a state
-// in it. Left there, it would make the next create of that id fail. What the
-// runtime still knows is left alone: see Delete.
+// Scrub removes what a runtime that was killed half-way leaves in its root and
+// none of its verbs removes: the container's directory without a state in it. Left
+// there, it would make the next create of that id fail. What the runtime still
+// knows is left alone: see Delete.
 func (r *Runtime) Scrub() error {
-	if r.Root == "" || r.ID == "" {
+	dir := r.dir()
+	if dir == "" {
 		return nil
 	}
-	dir := filepath.Join(r.Root, r.ID)
 	for _, state := range [...]string{"state.json", "status"} { // runc's, crun's
 		if _, err := os.Lstat(filepath.Join(dir, state)); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 	}
-	if err := r.unmountRestored(); err != nil {
-		return err
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	err := mount.UnmountAll(dir)
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("remove what the OCI runtime has left: %w", err)
 	}
 	return nil
@@ -38,10 +44,11 @@ func (r *Runtime) Scrub() error {
 // there when runc is killed, and who then removes that directory, as runc's own
 // delete does, removes every file of the container with it.
 func (r *Runtime) unmountRestored() error {
-	if r.Root == "" || r.ID == "" {
+	dir := r.dir()
+	if dir == "" {
 		return nil
 	}
-	path := filepath.Join(r.Root, r.ID, "criu-root")
+	path := filepath.Join(dir, "criu-root")
 	for {
 		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		switch {
@@ -52,4 +59,29 @@ func (r *Runtime) unmountRestored() error {
 			return fmt.Errorf("unmount %s: %w", path, err)
 		}
 	}
+}
+
+// unmount undoes what keeps a runtime from removing the container's directory. To
+// hide its own program from the container (CVE-2019-5736), runc before 1.2 mounts
+// it for a moment on a file there, runc.XXXXXX, in every create and exec; one that
+// is killed in that moment leaves the mount. It reports whether there was a file
+// of that kind.
+func (r *Runtime) unmount() (bool, error) {
+	dir := r.dir()
+	if dir == "" {
+		return false, nil
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "runc.*"))
+	if err != nil || len(left) == 0 {
+		return false, err
+	}
+	return true, mount.UnmountAll(dir)
+}
+
+// dir is where the runtime keeps the container's state; "" if that is not known.
+func (r *Runtime) dir() string {
+	if r.Root == "" || r.ID == "" {
+		return ""
+	}
+	return filepath.Join(r.Root, r.ID)
 }

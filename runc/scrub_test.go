@@ -1,11 +1,14 @@
 package runc
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestScrubRemovesOnlyWhatTheRuntimeDoesNotKnow(t *testing.T) {
@@ -40,4 +43,49 @@ func TestScrubRemovesOnlyWhatTheRuntimeDoesNotKnow(t *testing.T) {
 	if _, err := os.Stat(root); err != nil {
 		t.Errorf("a runtime without a container lost its root: %v", err)
 	}
+}
+
+// runc before 1.2, killed while it hides its own program, leaves that mounted.
+func TestWhatAKilledRuntimeHasMountedDoesNotKeepItsContainer(t *testing.T) {
+	mounted := func(t *testing.T, dir string) {
+		t.Helper()
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "runc.Wv1fel")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount(busybox, file, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(file, unix.MNT_DETACH) })
+	}
+	gone := func(t *testing.T, dir string) {
+		t.Helper()
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
+	}
+	t.Run("half made", func(t *testing.T) {
+		r := &Runtime{Root: t.TempDir(), ID: "c"}
+		mounted(t, r.dir())
+		if err := r.Scrub(); err != nil {
+			t.Error(err)
+		}
+		gone(t, r.dir())
+	})
+	eachRuntime(t, func(t *testing.T, binary string) {
+		c := newContainer(t, binary)
+		c.create()
+		mounted(t, c.dir())
+		if err := c.init.Signal(unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-c.init.Done()
+		if err := c.Delete(context.Background(), false); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+		gone(t, c.dir())
+	})
 }
