@@ -70,7 +70,7 @@ func (d *Daemon) TryCreate(w Want) (*Container, error) {
 	if w.ID == "" {
 		w.ID = d.nextID()
 	}
-	d.expectSocket(w.ID)
+	d.ExpectSocket(w.ID)
 	o, err := d.options(&w)
 	if err != nil {
 		return nil, err

@@ -184,9 +184,9 @@ func (d *Daemon) add(c *Container) {
 	d.sockets[strings.TrimPrefix(c.Shim.Endpoint.Address, "unix://")] = true
 }
 
-// expectSocket remembers where a shim of that group puts its socket when it
+// ExpectSocket remembers where a shim of that group puts its socket when it
 // chooses the directory itself: a failed start must not leave it there either.
-func (d *Daemon) expectSocket(group string) {
+func (d *Daemon) ExpectSocket(group string) {
 	sum := sha256.Sum256([]byte(filepath.Join(d.Address, d.Namespace, group)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
