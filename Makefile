@@ -4,6 +4,8 @@
 GO         ?= go
 PREFIX     ?= /usr/local
 FUZZTIME   ?= 30s
+MINUTES    ?= 10
+SEED       ?=
 
 MODULE     := github.com/holdfast-shim/holdfast
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -18,7 +20,7 @@ TOOL := bin/holdfast
 
 export HOLDFAST_SHIM := $(abspath $(SHIM))
 
-.PHONY: all build demo test test-cgroup2 race fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
+.PHONY: all build demo test test-cgroup2 race soak fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
 
 all: build
 
@@ -53,6 +55,11 @@ race: setup-race build
 test-cgroup2: setup build
 	@tests/install-missing qemu-system-x86_64:qemu-system-x86
 	$(GO) run ./tests/cgroup2 $(CGROUP2)
+
+# Everything goes wrong at once, for MINUTES. SEED takes a round's decisions again.
+soak: setup build
+	HOLDFAST_SOAK=$(MINUTES)m HOLDFAST_SOAK_SEED=$(SEED) \
+		$(GO) test -count=1 -timeout 0 -v -run 'Chaos$$' ./tests/soak ./tests/containerd
 
 # Every fuzz target there is, each for FUZZTIME.
 fuzz:

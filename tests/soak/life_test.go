@@ -295,6 +295,7 @@ func (l *life) create(w want) (*output, bool) {
 		return nil, false
 	}
 	haste := l.haste()
+	begun := time.Now()
 	ctx, cancel := l.temper(haste)
 	defer cancel()
 	l.note("create %q, terminal %v, haste %v", w.args, w.terminal, haste)
@@ -309,7 +310,9 @@ func (l *life) create(w want) (*output, bool) {
 		l.note("no shim: %v", err)
 		// The shim that it was to share may be killed at any moment.
 		shared := w.sandbox != nil && l.wasKilled(w.sandbox.shim) && (broken(err) || refusedDial(err))
-		if haste == 0 && !shared {
+		// One that waits for too long for its first container ends.
+		late := refusedDial(err) && time.Since(begun) > idle
+		if haste == 0 && !shared && !late {
 			l.fail("start: %v", err)
 		}
 		l.clearAway()

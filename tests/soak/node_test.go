@@ -39,6 +39,11 @@ const (
 	lives  = 5
 )
 
+// idle is how long a shim stays without a container: one whose container came to
+// nothing while the daemon was away has ended before the round looks for what is
+// left.
+const idle = 5 * time.Second
+
 func playRound(t *testing.T, seed uint64, sum *summary) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dialects := client.Dialects()
@@ -51,9 +56,7 @@ func playRound(t *testing.T, seed uint64, sum *summary) {
 	close(n.up)
 	n.Daemon = harness.New(t,
 		harness.Dialect(dialect),
-		// A shim whose container came to nothing while the daemon was away ends by
-		// itself, before the round looks for what is left.
-		harness.Env("HOLDFAST_IDLE_TIMEOUT=2s"),
+		harness.Env("HOLDFAST_IDLE_TIMEOUT="+idle.String()),
 		harness.Hook(n.consume))
 	var acting sync.WaitGroup
 	for i := range actors {
