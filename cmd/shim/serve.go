@@ -81,7 +81,7 @@ func serve(flags bootstrap.Flags) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ctx, task.Listener(listener)) }()
+	go func() { failed <- server.Serve(ctx, listener) }()
 
 	logger.Info("serving", log.String("id", flags.ID), log.Int("pid", os.Getpid()), log.String("version", version.Version))
 	err = await(service, ended, failed, logger)

@@ -15,6 +15,7 @@ import (
 //   - What a peer asks is read only as fast as it takes the answers. Ttrpc has a
 //     goroutine for every request, and all of them would wait for a peer that
 //     sends and never reads.
+//   - An answer is not sent before the server reads on, see turn.
 //   - Whatever ends the reading ends the connection. Ttrpc keeps one alive whose
 //     error it does not know.
 //
@@ -23,6 +24,7 @@ import (
 type Conn struct {
 	net.Conn
 	in     headers
+	turn   turn
 	heard  atomic.Bool   // a whole header has come
 	answer chan struct{} // holds a token, but while an answer is on its way to the peer
 	ended  func()        // called once, by Close
@@ -38,19 +40,22 @@ func New(c net.Conn, ended func()) *Conn {
 
 // Read is for one goroutine. All its errors are io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
+	c.turn.begin()
 	c.answer <- <-c.answer
 	n, err := c.Conn.Read(p)
 	if c.in.pass(p[:n]) {
 		c.heard.Store(true)
 	}
 	if err != nil {
-		err = io.EOF
+		return n, io.EOF
 	}
-	return n, err
+	c.turn.end()
+	return n, nil
 }
 
 // Write is for one goroutine.
 func (c *Conn) Write(p []byte) (int, error) {
+	c.turn.wait()
 	token := <-c.answer
 	defer func() { c.answer <- token }()
 	return c.Conn.Write(p)

@@ -363,16 +363,21 @@ func (l *life) create(w want) (*output, bool) {
 			l.clearAway()
 			return nil, false
 		}
-		if l.call(func(ctx context.Context, c *client.Container) error {
+		there := l.call(func(ctx context.Context, c *client.Container) error {
 			_, err := c.State(ctx)
 			return err
-		}) == nil {
+		})
+		switch {
+		case there == nil:
 			l.created = true
 			l.sum.containers.Add(1)
 			return out, true
-		}
-		if l.created {
-			l.fail("the container is not there after its create was answered")
+		case errors.Is(there, errLost):
+			l.lost = true
+			l.cleanUp()
+			return nil, false
+		case l.created:
+			l.fail("the container is not there after its create was answered: %v", there)
 		}
 	} else if gaveUp(err) {
 		l.sum.givenUp.Add(1)

@@ -1,4 +1,4 @@
-package task
+package frame
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/containerd/ttrpc"
+
+	"github.com/holdfast-shim/holdfast/proto/task"
 )
 
 // A server that writes its answer before it reads on has not entered the request
@@ -19,11 +21,8 @@ import (
 func TestAnAnswerWaitsUntilTheServerReadsOn(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
-	c := &conn{Conn: here}
+	c := New(here, nil)
 	defer c.Close()
-	if c.reading {
-		t.Fatal("nobody has read yet")
-	}
 	go there.Write([]byte("?"))
 	if _, err := c.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
@@ -36,9 +35,9 @@ func TestAnAnswerWaitsUntilTheServerReadsOn(t *testing.T) {
 	// Written or not is seen by who would read it.
 	_ = there.SetReadDeadline(time.Now().Add(readLimit / 4))
 	if n, err := there.Read(make([]byte, 1)); n > 0 || !errors.Is(err, errTimeout(err)) {
-		t.Errorf("the answer came before the server read on: %d, %v", n, err)
+		t.Fatalf("the answer came before the server read on: %d, %v", n, err)
 	}
-	_ = there.SetReadDeadline(time.Time{})
+	_ = there.SetReadDeadline(time.Now().Add(patience))
 	go c.Read(make([]byte, 1))
 	if n, err := there.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("no answer: %d, %v", n, err)
@@ -47,6 +46,8 @@ func TestAnAnswerWaitsUntilTheServerReadsOn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+const patience = 30 * time.Second
 
 // errTimeout is err if it is a time-out.
 func errTimeout(err error) error {
@@ -59,7 +60,7 @@ func errTimeout(err error) error {
 func TestAnAnswerIsWrittenInTheEndThoughTheServerDoesNotReadOn(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
-	c := &conn{Conn: here}
+	c := New(here, nil)
 	defer c.Close()
 	go c.Write([]byte("!"))
 	if n, err := there.Read(make([]byte, 1)); n != 1 || err != nil {
@@ -69,21 +70,32 @@ func TestAnAnswerIsWrittenInTheEndThoughTheServerDoesNotReadOn(t *testing.T) {
 
 func TestAnAnswerDoesNotWaitForAServerThatCannotRead(t *testing.T) {
 	here, there := net.Pipe()
-	c := &conn{Conn: here}
+	c := New(here, nil)
 	there.Close()
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Fatal("read from nobody")
 	}
-	if !c.reading {
+	if !c.turn.reading {
 		t.Error("answers wait for a reader that has given up")
 	}
 }
 
-// connects answers Connect.
-type connects struct{ Service }
+// framing accepts what a server can bear.
+type framing struct{ net.Listener }
 
-func (connects) Connect(context.Context, *ConnectRequest) (*ConnectResponse, error) {
-	return &ConnectResponse{ShimPid: 1}, nil
+func (f framing) Accept() (net.Conn, error) {
+	c, err := f.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return New(c, nil), nil
+}
+
+// connects answers Connect.
+type connects struct{ task.Service }
+
+func (connects) Connect(context.Context, *task.ConnectRequest) (*task.ConnectResponse, error) {
+	return &task.ConnectResponse{ShimPid: 1}, nil
 }
 
 // With ttrpc alone some hundred objects are left of so many calls.
@@ -98,21 +110,21 @@ func TestCallsLeaveNothingInTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	Register(server, connects{})
+	task.Register(server, connects{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		server.Serve(context.Background(), Listener(l))
+		server.Serve(context.Background(), framing{l})
 	}()
 	raw, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	connection := ttrpc.NewClient(raw)
-	client := NewClient(connection, 3)
+	client := task.NewClient(connection, 3)
 	call := func(n int) {
 		for range n {
-			if _, err := client.Connect(context.Background(), &ConnectRequest{Id: "c"}); err != nil {
+			if _, err := client.Connect(context.Background(), &task.ConnectRequest{Id: "c"}); err != nil {
 				t.Fatal(err)
 			}
 		}
