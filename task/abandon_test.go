@@ -1,8 +1,11 @@
 package task
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"github.com/holdfast-shim/holdfast/proto/task"
 )
 
 // after plays that nothing has happened for the limit.
@@ -48,5 +51,28 @@ func TestShimWithAContainerIsNotAbandoned(t *testing.T) {
 	s.forget(c)
 	if !s.idle.timer.Stop() {
 		t.Error("the time does not run after the last container")
+	}
+}
+
+// `start` for the next container of the group may come when the time is all but
+// over.
+func TestWhoAsksForAShimWithoutAContainerHasTheWholeTimeAgain(t *testing.T) {
+	s, _ := abandoning(t)
+	s.idle.timer.Stop() // as if it were about to fire
+	if _, err := s.Connect(context.Background(), &task.ConnectRequest{Id: "next"}); err != nil {
+		t.Fatal(err)
+	}
+	if !s.idle.timer.Stop() {
+		t.Error("the time does not run anew")
+	}
+	c, _ := bare(t, true)
+	if err := s.reserve(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Connect(context.Background(), &task.ConnectRequest{Id: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if s.idle.timer.Stop() {
+		t.Error("the time runs with a container there")
 	}
 }

@@ -119,8 +119,15 @@ func (s *Service) making(id string) *container {
 	return c
 }
 
-// Connect tells the pids of the shim and of the container's init.
+// Connect tells the pids of the shim and of the container's init. It is also how
+// `start` asks whether the group has a shim: one that holds no container then
+// stays long enough for the one to come.
 func (s *Service) Connect(_ context.Context, r *task.ConnectRequest) (*task.ConnectResponse, error) {
+	s.mu.Lock()
+	if len(s.containers) == 0 && !s.closing {
+		s.idle.idle()
+	}
+	s.mu.Unlock()
 	resp := &task.ConnectResponse{ShimPid: uint32(os.Getpid()), Version: s.Version}
 	if c, p, err := s.process(r.Id, ""); err == nil {
 		resp.TaskPid = uint32(p.Pid())

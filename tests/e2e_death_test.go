@@ -17,9 +17,7 @@ import (
 
 	"github.com/holdfast-shim/holdfast/bundle"
 	"github.com/holdfast-shim/holdfast/client"
-	"github.com/holdfast-shim/holdfast/proto"
 	"github.com/holdfast-shim/holdfast/proto/task"
-	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
 	"github.com/holdfast-shim/holdfast/runc"
 	"github.com/holdfast-shim/holdfast/tests/harness"
@@ -118,11 +116,11 @@ type scene struct {
 	told    chan struct{} // closed when that event has come
 }
 
-func newScene(t *testing.T, call, hold string) *scene {
+func newScene(t *testing.T, call, hold string, options ...harness.Option) *scene {
 	s := &scene{t: t, call: call, told: make(chan struct{})}
 	s.hold, s.what, _ = strings.Cut(hold, " ")
 	s.telling.Store("")
-	s.Daemon = harness.New(t, harness.Hook(s.consume))
+	s.Daemon = harness.New(t, append(options, harness.Hook(s.consume))...)
 	s.stub = s.Stub()
 	return s
 }
@@ -325,17 +323,9 @@ func (s *scene) stdout() string {
 }
 
 func (s *scene) create(ctx context.Context) error {
-	rootfs, err := s.Overlay("c")
-	if err != nil {
-		return err
-	}
-	options, err := proto.Pack(s.stub.Options())
-	if err != nil {
-		return err
-	}
-	_, err = s.shim.Task.Create(ctx, &task.CreateTaskRequest{
-		Id: "c", Bundle: s.bundle.Path, Rootfs: []*types.Mount{rootfs}, Options: options, Stdout: s.stdout(),
-	})
+	r := createOf(s.t, s.Daemon, "c", s.stub)
+	r.Stdout = s.stdout()
+	_, err := s.shim.Task.Create(ctx, r)
 	return err
 }
 
