@@ -44,18 +44,40 @@ func (p *Place) killAtOnce() bool {
 	return err == nil && alone(*p, me) == nil && writeFile(p.Dir+"/cgroup.kill", "1") == nil
 }
 
-// killEach signals one process after the other until it sees none that it has not
-// signalled. What forks faster than that is frozen first.
+// Signal sends a signal to every process in the group and the groups nested in it,
+// but not to the one whose pid is except: to each once, and to those that are forked
+// meanwhile as well. What is frozen gets it when it is thawed. A group that is gone
+// or empty is no error. ErrNotOwn is as with Kill, and SIGKILL is better sent by that.
+func (g *Group) Signal(sig unix.Signal, except int) error {
+	p, err := g.own()
+	if err == nil {
+		err = p.signalEach(sig, map[int]struct{}{except: {}}, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("signal cgroup %s: %w", g.Path(), err)
+	}
+	return nil
+}
+
+// killEach kills one process after the other. What forks faster than that is frozen
+// first.
 func (p *Place) killEach() error {
-	const (
-		unfrozen = 4  // rounds before the freezer is used
-		rounds   = 64 // in all
-	)
-	signalled := make(map[int]struct{})
 	defer p.thaw()
-	for round := range rounds {
+	return p.signalEach(unix.SIGKILL, make(map[int]struct{}), func(round int) {
+		const unfrozen = 4 // rounds before the freezer is used
 		if round == unfrozen {
 			p.freeze()
+		}
+	})
+}
+
+// signalEach signals one process after the other until it sees none that is not
+// among those signalled. before, if not nil, is called before each round.
+func (p *Place) signalEach(sig unix.Signal, signalled map[int]struct{}, before func(round int)) error {
+	const rounds = 64
+	for round := range rounds {
+		if before != nil {
+			before(round)
 		}
 		pids, err := p.pids()
 		if err != nil {
@@ -63,11 +85,14 @@ func (p *Place) killEach() error {
 		}
 		fresh := false
 		for _, pid := range pids {
-			if _, was := signalled[pid]; !was {
-				signalled[pid] = struct{}{}
-				fresh = true
+			_, was := signalled[pid]
+			if was && sig != unix.SIGKILL {
+				continue
 			}
-			if err := p.signal(pid); err != nil {
+			// A pid may be another's by now. A second SIGKILL does no harm.
+			signalled[pid] = struct{}{}
+			fresh = fresh || !was
+			if err := p.signal(pid, sig); err != nil {
 				return err
 			}
 		}
@@ -78,10 +103,10 @@ func (p *Place) killEach() error {
 	return fmt.Errorf("new processes after %d rounds of signals: %w", rounds, unix.EAGAIN)
 }
 
-// signal sends SIGKILL to a process that was seen in this place. Between then and
+// signal sends a signal to a process that was seen in this place. Between then and
 // now its pid may have become another's, so it is asked for again once a pidfd
 // holds it.
-func (p *Place) signal(pid int) error {
+func (p *Place) signal(pid int, sig unix.Signal) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) {
@@ -100,7 +125,7 @@ func (p *Place) signal(pid int) error {
 	if m, ok := in(ms, p.Controllers); !ok || !within(m.path, p.Path) {
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("process %d: %w", pid, os.NewSyscallError("pidfd_send_signal", err))
 	}
 	return nil

@@ -451,6 +451,61 @@ func TestThawLetsNestedGroupsGoOn(t *testing.T) {
 	}
 }
 
+func TestASignalReachesEachProcessOnceButTheOneExcepted(t *testing.T) {
+	path := newGroup(t)
+	probe := of(t, start(t, path, "sleep 1000").Process.Pid)
+	views(t, probe, func(t *testing.T, g *Group) {
+		dir := t.TempDir()
+		// Each writes a line for each signal and goes on when it is told to.
+		script := func(name string) string {
+			file := filepath.Join(dir, name)
+			return "trap 'echo heard >>" + file + "' USR1; echo ready >" + file + "; while [ ! -e " + dir + "/end ]; do sleep 0.01; done; true"
+		}
+		one := start(t, path, script("one"))
+		two := start(t, path, script("two"))
+		except := start(t, path, script("except"))
+		holds := func(name string, lines ...string) bool {
+			b, _ := os.ReadFile(filepath.Join(dir, name))
+			return slices.Equal(strings.Fields(string(b)), lines)
+		}
+		names := []string{"one", "two", "except"}
+		eventually(t, "all are ready", func() bool {
+			return !slices.ContainsFunc(names, func(name string) bool { return !holds(name, "ready") })
+		})
+		// It also ends the sleeps, which do not trap it.
+		if err := g.Signal(unix.SIGUSR1, except.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the signal is heard", func() bool {
+			return holds("one", "ready", "heard") && holds("two", "ready", "heard")
+		})
+		if err := os.WriteFile(filepath.Join(dir, "end"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, cmd := range []*exec.Cmd{one, two, except} {
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, name := range names[:2] {
+			if !holds(name, "ready", "heard") {
+				t.Errorf("%s heard it more than once", name)
+			}
+		}
+		if !holds("except", "ready") {
+			t.Error("the one excepted heard it")
+		}
+	})
+	gone := &Group{Places: []Place{{Path: "/gone", Dir: "/sys/fs/cgroup/holdfast-test-gone"}}}
+	if err := gone.Signal(unix.SIGUSR1, 0); err != nil {
+		t.Errorf("signal to a group that is gone: %v", err)
+	}
+	root := &Group{Places: []Place{{Path: "/", Dir: "/sys/fs/cgroup"}}}
+	if err := root.Signal(0, 0); !errors.Is(err, ErrNotOwn) {
+		t.Errorf("signal to the root: %v, want ErrNotOwn", err)
+	}
+}
+
 // comeBack puts this process back where it was when the test ends.
 func comeBack(t *testing.T) {
 	t.Helper()
@@ -608,7 +663,11 @@ func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
 		if !p.freeze() {
 			t.Fatalf("cannot freeze %+v", p)
 		}
-		is(true)
+		// Freezing was not waited for longer than a moment.
+		eventually(t, "frozen", func() bool {
+			frozen, err := g.Frozen()
+			return frozen && err == nil
+		})
 		if err := g.Thaw(); err != nil {
 			t.Error(err)
 		}

@@ -92,7 +92,8 @@ func (s *Service) Wait(ctx context.Context, r *task.WaitRequest) (*task.WaitResp
 }
 
 // Kill sends a signal to a process, or with all to every process of the
-// container. It runs no program but for signals to all that are no SIGKILL.
+// container. It runs no program, unless a signal to all is for a container that has
+// no cgroup of its own.
 func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, error) {
 	if r.Signal > 64 {
 		return nil, status.Errorf(codes.InvalidArgument, "kill: signal %d: there is none of that number", r.Signal)
@@ -102,19 +103,24 @@ func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, er
 	if err != nil {
 		return nil, err
 	}
-	err = p.Signal(sig)
+	all := r.All && p.Init
+	if all && sig != unix.SIGKILL {
+		err = p.Signal(0) // the others come first
+	} else {
+		err = p.Signal(sig)
+	}
 	group, paused := c.group, c.init.State() == process.Paused
 	c.mu.Unlock()
 
 	finished := errors.Is(err, process.ErrFinished)
 	switch {
 	case err != nil && !finished:
-	case r.All && p.Init && finished && c.private:
+	case all && finished && c.private:
 		// The kernel has ended all the others together with init.
-	case r.All && p.Init && sig == unix.SIGKILL && group != nil:
+	case all && sig == unix.SIGKILL && group != nil:
 		err = group.Kill()
-	case r.All && p.Init:
-		err = c.runtime.Kill(context.WithoutCancel(ctx), int(sig), true)
+	case all:
+		err = c.signalAll(ctx, group, sig)
 	case err == nil && p.Init && paused && sig == unix.SIGKILL && group != nil:
 		// On cgroup v1 a frozen process does not even die: Kill thaws it.
 		err = group.Kill()
@@ -123,6 +129,32 @@ func (s *Service) Kill(ctx context.Context, r *task.KillRequest) (*wkt.Empty, er
 		return nil, answer(fmt.Errorf("kill %q: %w", p.ID, err))
 	}
 	return &wkt.Empty{}, nil
+}
+
+// signalAll sends a signal to every process of the container, to init last: should
+// init end by it, the kernel would kill the others before they had theirs. That is
+// not left to the runtime where it need not be: runtimes differ in whether they know
+// of nested groups.
+func (c *container) signalAll(ctx context.Context, g group, sig unix.Signal) error {
+	c.mu.Lock()
+	init := c.init.Pid()
+	c.mu.Unlock()
+	err := cgroup.ErrNotOwn
+	if g != nil {
+		err = g.Signal(sig, init)
+	}
+	if errors.Is(err, cgroup.ErrNotOwn) {
+		return c.runtime.Kill(context.WithoutCancel(ctx), int(sig), true)
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.init.Signal(sig); !errors.Is(err, process.ErrFinished) {
+		return err
+	}
+	return nil // the others had it
 }
 
 // Pids lists every process of the container, those of execs with their id.

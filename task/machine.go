@@ -4,6 +4,8 @@ import (
 	"context"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto"
@@ -41,6 +43,7 @@ type ociRuntime interface {
 type group interface {
 	Kill() error
 	Frozen() (bool, error)
+	Signal(sig unix.Signal, except int) error
 	Thaw() error
 	Pids() ([]int, error)
 	Stats() (proto.Message, error)

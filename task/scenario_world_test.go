@@ -270,6 +270,9 @@ func (g fakeGroup) Kill() error {
 	return nil
 }
 
+// Signal is minded by nobody there.
+func (g fakeGroup) Signal(unix.Signal, int) error { return nil }
+
 func (g fakeGroup) Pids() ([]int, error) {
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()
