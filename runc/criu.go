@@ -81,7 +81,11 @@ func criuErrors(r io.Reader) ([]string, error) {
 	for len(found) < maxCriuErrors {
 		line, err := br.ReadSlice('\n')
 		whole := err == nil
-		if text := criuError(string(line)); text != "" && !slices.Contains(found, text) {
+		text := criuError(string(line))
+		if text == "Dumping FAILED." || text == "Restoring FAILED." {
+			return found, nil // what follows comes of that
+		}
+		if text != "" && !slices.Contains(found, text) {
 			found = append(found, text)
 		}
 		for err == bufio.ErrBufferFull { // the rest of a line that nobody reads
@@ -102,9 +106,8 @@ func criuErrors(r io.Reader) ([]string, error) {
 //
 //	(00.123456)      1: Error (criu/sk-inet.c:191): inet: Connected TCP socket
 //
-// and "" for other lines, and for errors that say nothing: the one that every
-// failure ends with, and one that criu passes over where it may not raise the
-// limits of its own files.
+// and "" for other lines, and for an error that is none: criu may not be allowed to
+// raise the limits of its own files, and does without.
 func criuError(line string) string {
 	const mark = "Error ("
 	if !strings.HasPrefix(line, "(") {
@@ -119,8 +122,7 @@ func criuError(line string) string {
 		return ""
 	}
 	text = strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD"))
-	if text == "Dumping FAILED." || text == "Restoring FAILED." ||
-		strings.HasPrefix(text, "rlimit: Can't setup RLIMIT_NOFILE for self") {
+	if strings.HasPrefix(text, "rlimit: Can't setup RLIMIT_NOFILE for self") {
 		return ""
 	}
 	if len(text) > maxCriuError {

@@ -13,6 +13,8 @@ const (
 
 	// withInput are the verbs that read something of the caller's.
 	withInput = 1<<verbCreate | 1<<verbRestore | 1<<verbExec | 1<<verbUpdate
+
+	checkpointing = 1<<verbCheckpoint | 1<<verbRestore
 )
 
 // texts is the one place where the words of OCI runtimes get a meaning: a
@@ -66,6 +68,11 @@ var texts = [...]struct {
 	{withInput, "args must not be empty", "", "", ErrInvalid},
 	{withInput, "invalid rootfs: ", "", "", ErrInvalid},
 	{1 << verbKill, "unknown signal ", "", "", ErrInvalid},
+
+	{checkpointing, "--parent-path must be relative", "", "", ErrInvalid},
+	{checkpointing, "invalid --parent-path: ", "", "", ErrInvalid},
+	{checkpointing, "Invalid manage cgroups mode", "", "", ErrInvalid},
+	{checkpointing, "namespace \"", "", "\" is not supported", ErrInvalid},
 
 	// runc: what it cannot do
 	{anyVerb, "No help topic for ", "", "", ErrUnsupported},

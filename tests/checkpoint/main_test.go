@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-shim/holdfast/tests/debian"
@@ -18,7 +19,7 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 // newer is where a criu comes from if the machine's does not do.
-const newer = debian.Suite("trixie")
+const newer = debian.Suite("forky")
 
 // criu puts a criu that works into PATH, for the shims of this process.
 var criu = sync.OnceValue(func() error {
@@ -65,3 +66,5 @@ func start(t *testing.T, options ...harness.Option) *harness.Daemon {
 	}
 	return harness.New(t, options...)
 }
+
+func inodeOf(st os.FileInfo) uint64 { return st.Sys().(*syscall.Stat_t).Ino }
