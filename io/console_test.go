@@ -223,3 +223,23 @@ func TestConsoleSocketTakesNothingButOnePty(t *testing.T) {
 		}
 	}
 }
+
+// A restore that failed may be tried again.
+func TestASecondConsoleSocketTakesThePlaceOfTheFirst(t *testing.T) {
+	s := open(t, Paths{Stdout: mkfifo(t, "out"), Terminal: true})
+	dir := longDir(t)
+	if _, err := s.Listen(dir, "first"); err != nil {
+		t.Fatal(err)
+	}
+	name, err := s.Listen(dir, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendPty(t, dir, name)
+	if err := s.Started(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("a console socket was left: %v, %v", left, err)
+	}
+}

@@ -392,6 +392,28 @@ func TestWhatIsWrittenBeforeTheProcessRunsIsHeldBack(t *testing.T) {
 	}
 }
 
+// A restore that failed may be tried again.
+func TestStreamsOfAStartThatFailedServeTheNext(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	_, w, _ := s.Child()
+	fmt.Fprint(w, "the runtime fails")
+	s.Unmoved()
+	c := child(t, s)
+	in, out := attach(t, p.Stdin, os.O_WRONLY), attach(t, p.Stdout, os.O_RDONLY)
+	fmt.Fprint(in, "in")
+	in.Close()
+	s.CloseStdin()
+	if got, err := io.ReadAll(c[0]); err != nil || string(got) != "in" {
+		t.Errorf("stdin %q, %v", got, err)
+	}
+	fmt.Fprint(c[1], "out")
+	c[1].Close()
+	if got, err := io.ReadAll(out); err != nil || string(got) != "out" {
+		t.Errorf("stdout %q, %v", got, err)
+	}
+}
+
 func TestARuntimeThatSaysMoreThanAPipeHoldsIsNotLeftWaiting(t *testing.T) {
 	p := Paths{Stderr: mkfifo(t, "err")}
 	s := open(t, p)

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holdfast-shim/holdfast/mount"
 )
 
@@ -48,17 +46,7 @@ func (r *Runtime) unmountRestored() error {
 	if dir == "" {
 		return nil
 	}
-	path := filepath.Join(dir, "criu-root")
-	for {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		switch {
-		case err == nil:
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-			return nil // nothing is mounted there (any more)
-		default:
-			return fmt.Errorf("unmount %s: %w", path, err)
-		}
-	}
+	return mount.UnmountAll(filepath.Join(dir, "criu-root"))
 }
 
 // unmount undoes what keeps a runtime from removing the container's directory. To

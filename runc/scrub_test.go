@@ -89,3 +89,47 @@ func TestWhatAKilledRuntimeHasMountedDoesNotKeepItsContainer(t *testing.T) {
 		gone(t, c.dir())
 	})
 }
+
+// runc shows criu the rootfs by a mount in the container's directory. If runc is
+// killed it stays, and who removes that directory removes the container's files.
+func TestTheRootfsThatAKilledRestoreLeavesMountedIsSpared(t *testing.T) {
+	s := newStub(t, faults{"*": {"exit": 0}})
+	s.Root = t.TempDir()
+	rootfs := t.TempDir()
+	file := filepath.Join(rootfs, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(s.Root, s.ID, "criu-root")
+	// Before the directories go, which are the test's.
+	t.Cleanup(func() {
+		for unix.Unmount(at, unix.MNT_DETACH) == nil {
+		}
+	})
+	for _, name := range []string{"delete", "scrub"} {
+		remove := s.Scrub
+		if name == "delete" {
+			remove = func() error { return s.Delete(t.Context(), true) }
+		}
+		if err := os.MkdirAll(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // by two restores
+			if err := unix.Mount(rootfs, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := remove(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !exists(file) {
+			t.Fatalf("%s: the container's files are gone", name)
+		}
+		if exists(filepath.Join(at, "file")) {
+			t.Errorf("%s: it is still mounted", name)
+		}
+	}
+	if exists(filepath.Dir(at)) {
+		t.Error("the runtime's directory is left")
+	}
+}
