@@ -3,6 +3,7 @@ package frame
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -14,7 +15,10 @@ import (
 //     the process, and with it the watch over all containers.
 //   - What a peer asks is read only as fast as it takes the answers. Ttrpc has a
 //     goroutine for every request, and all of them would wait for a peer that
-//     sends and never reads.
+//     sends and never reads. There is no limit to how many requests may be under
+//     way: a Wait is until the process ends.
+//   - A message costs memory as it comes. Ttrpc makes room for all that a header
+//     promises, up to 4 MiB.
 //   - An answer is not sent before the server reads on, see turn.
 //   - Whatever ends the reading ends the connection. Ttrpc keeps one alive whose
 //     error it does not know.
@@ -27,13 +31,25 @@ type Conn struct {
 	turn   turn
 	heard  atomic.Bool   // a whole header has come
 	answer chan struct{} // holds a token, but while an answer is on its way to the peer
-	ended  func()        // called once, by Close
-	once   sync.Once
+
+	large uint32 // messages above this are held until they are whole
+	held  []byte // what was read and not handed out, from the last byte of a large message's header on
+	need  int    // how long held will be when the message is whole; 0 when none is held back
+
+	ended func() // called once, by Close
+	once  sync.Once
 }
+
+const (
+	// large messages are few; what is smaller is not worth a second copy.
+	large = 16 << 10
+	// most is ttrpc's limit for a message. What is longer it passes over.
+	most = 4 << 20
+)
 
 // New takes c over. ended, which may be nil, is called when it was closed.
 func New(c net.Conn, ended func()) *Conn {
-	g := &Conn{Conn: c, answer: make(chan struct{}, 1), ended: ended}
+	g := &Conn{Conn: c, answer: make(chan struct{}, 1), large: large, ended: ended}
 	g.answer <- struct{}{}
 	return g
 }
@@ -41,16 +57,84 @@ func New(c net.Conn, ended func()) *Conn {
 // Read is for one goroutine. All its errors are io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.turn.begin()
+	n, err := c.next(p)
+	if err == nil {
+		c.turn.end()
+	}
+	return n, err
+}
+
+// next hands out what has come, or waits for more.
+func (c *Conn) next(p []byte) (int, error) {
+	for len(p) > 0 {
+		switch {
+		case c.need > 0:
+			if err := c.hold(); err != nil {
+				return 0, err
+			}
+		case len(c.held) > 0:
+			n := copy(p, c.held)
+			if c.held = c.held[n:]; len(c.held) == 0 {
+				c.held = nil
+			}
+			return n, nil
+		default:
+			n, err := c.receive(p)
+			if n = c.look(p[:n]); n > 0 {
+				return n, nil
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 0, nil
+}
+
+// receive reads from the peer, but while an answer is on its way to it.
+func (c *Conn) receive(p []byte) (int, error) {
 	c.answer <- <-c.answer
 	n, err := c.Conn.Read(p)
-	if c.in.pass(p[:n]) {
-		c.heard.Store(true)
-	}
 	if err != nil {
-		return n, io.EOF
+		err = io.EOF
 	}
-	c.turn.end()
-	return n, nil
+	return n, err
+}
+
+// look goes through what has come and returns how much of it may be handed out:
+// all, or what is before the end of a header whose message is to be held. Without
+// the header's last byte ttrpc does nothing.
+func (c *Conn) look(p []byte) int {
+	for at := 0; at < len(p); {
+		n, whole := c.in.step(p[at:])
+		if at += n; !whole {
+			break
+		}
+		c.heard.Store(true)
+		body := c.in.length
+		if body <= c.large || body > most || int(body) <= len(p)-at {
+			continue
+		}
+		c.held = append(c.held, p[at-1:]...)
+		c.need = 1 + int(body)
+		c.in.length = 0
+		return at - 1
+	}
+	return len(p)
+}
+
+// hold reads on in the message that is held, no further than its end.
+func (c *Conn) hold() error {
+	if len(c.held) == cap(c.held) {
+		c.held = slices.Grow(c.held, min(len(c.held), c.need-len(c.held)))
+	}
+	n, err := c.receive(c.held[len(c.held):min(cap(c.held), c.need)])
+	c.held = c.held[:len(c.held)+n]
+	if len(c.held) == c.need {
+		c.need = 0
+		return nil
+	}
+	return err
 }
 
 // Write is for one goroutine.

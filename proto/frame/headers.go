@@ -17,26 +17,25 @@ type headers struct {
 	length uint32 // of the body: while at is 0, what of it is still to come
 }
 
-// pass changes the frames of data in p, the next piece of the stream, into such
-// as nobody knows, and reports whether a header ended in p.
-func (h *headers) pass(p []byte) (whole bool) {
-	for len(p) > 0 {
-		if h.at == 0 && h.length > 0 {
-			n := uint32(min(uint64(h.length), uint64(len(p))))
-			h.length -= n
-			p = p[n:]
-			continue
-		}
+// step goes on in p, the next piece of the stream, to the end of the next header
+// or of p, whichever comes first, and makes frames of data into such as nobody
+// knows. It returns how far that was and whether a header ended there.
+func (h *headers) step(p []byte) (n int, whole bool) {
+	if h.at == 0 {
+		n = int(min(uint64(h.length), uint64(len(p))))
+		h.length -= uint32(n)
+	}
+	for ; n < len(p); n++ {
 		switch {
 		case h.at < lengthBytes:
-			h.length = h.length<<8 | uint32(p[0])
-		case h.at == typeByte && p[0] == typeData:
-			p[0] = typeUnknown
+			h.length = h.length<<8 | uint32(p[n])
+		case h.at == typeByte && p[n] == typeData:
+			p[n] = typeUnknown
 		}
 		if h.at++; h.at == headerLength {
-			h.at, whole = 0, true
+			h.at = 0
+			return n + 1, true
 		}
-		p = p[1:]
 	}
-	return whole
+	return n, false
 }
