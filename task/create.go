@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -63,6 +65,13 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 	if r.Options != nil && (r.Options.TypeUrl != "" || len(r.Options.Value) > 0) {
 		if err := proto.Unpack(r.Options, opts); err != nil {
 			return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: options: %v", r.Id, err)
+		}
+	}
+	for _, name := range []struct{ what, value string }{
+		{"bundle", r.Bundle}, {"options: root", opts.Root}, {"options: binary name", opts.BinaryName},
+	} {
+		if len(name.value) >= unix.PathMax || strings.IndexByte(name.value, 0) >= 0 {
+			return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: %s %q: not possible as a path", r.Id, name.what, name.value)
 		}
 	}
 	paths := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -45,6 +46,12 @@ var answers = [...]struct {
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 	{context.Canceled, codes.Canceled},
 	{fs.ErrNotExist, codes.NotFound},
+	// What the kernel says of names and options that are none.
+	{unix.ENOTDIR, codes.InvalidArgument},
+	{unix.ELOOP, codes.InvalidArgument},
+	{unix.ENAMETOOLONG, codes.InvalidArgument},
+	{unix.ENODEV, codes.InvalidArgument}, // a filesystem that there is not
+	{unix.EINVAL, codes.InvalidArgument},
 }
 
 // answer gives err the gRPC code of its cause.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -16,9 +17,9 @@ const (
 	// maxAnswer is the most bytes that an answer may encode to: ttrpc's limit for
 	// a message, 4 MiB, less what it puts around it.
 	maxAnswer = 4<<20 - 64
-	// maxText is the most bytes of an error's text: more than anybody reads, and
-	// far from that limit.
-	maxText = 1 << 20
+	// maxText is about the most bytes of an error's text: more than anybody reads,
+	// and far from that limit.
+	maxText = 32 << 10
 )
 
 // pointer is a *T that is a message.
@@ -67,5 +68,9 @@ func encodable(err error) error {
 	if len(text) <= maxText && utf8.ValidString(text) {
 		return err
 	}
-	return status.Error(st.Code(), strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD"))
+	if cut := len(text) - maxText; cut > 0 {
+		// What was asked for is at its beginning, and why it failed at its end.
+		text = fmt.Sprintf("%s… (%d bytes left out) …%s", text[:maxText/2], cut, text[len(text)-maxText/2:])
+	}
+	return status.Error(st.Code(), strings.ToValidUTF8(text, "\uFFFD"))
 }
