@@ -414,7 +414,7 @@ func (s *Streams) Drain(limit time.Duration) bool {
 		if o.log != nil && !o.log.drained(stop) {
 			return false
 		}
-		if o.fifo != nil && !o.fifo.caughtUp(o.r, marks[i], stop) {
+		if o.fifo != nil && o.r != nil && !o.fifo.caughtUp(o.r, marks[i], stop) {
 			return false
 		}
 	}

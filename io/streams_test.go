@@ -534,3 +534,17 @@ func TestCloseLeavesNoDescriptor(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, n)
 	}
 }
+
+// An exec that its runtime could not start is deleted too.
+func TestDrainDoesNotWaitForAProcessThatNeverCameToBe(t *testing.T) {
+	for _, p := range []Paths{
+		{Stdout: mkfifo(t, "out"), Stderr: mkfifo(t, "err")},
+		{Stdout: mkfifo(t, "terminal"), Terminal: true},
+		{Stdout: "file://" + filepath.Join(t.TempDir(), "file")},
+	} {
+		s := open(t, p)
+		if !s.Drain(patience) {
+			t.Errorf("%+v: Drain waits", p)
+		}
+	}
+}
