@@ -144,7 +144,8 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (Child, error) {
 	}
 	pid, err := runc.ReadPidFile(pidFile)
 	if err != nil {
-		return nil, err
+		// Not wrapped: that a file is missing here is not that the caller's is.
+		return nil, fmt.Errorf("%w: %v", runc.ErrNotDone, err)
 	}
 	child, err := claim.Adopt(pid, l.OnExit)
 	if err != nil {

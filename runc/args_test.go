@@ -15,8 +15,13 @@ import (
 func TestEachVerbHasItsCommandLine(t *testing.T) {
 	s := newStub(t, faults{"*": {"exit": 0}, "state": {"stdout": "{}", "exit": 0}})
 	ctx := context.Background()
+	image := filepath.Join(s.Bundle, "img")
+	if err := os.Mkdir(image, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.write("img/"+inventory, "") // as if it were done
 	all := CheckpointOpts{
-		ImagePath: "/img", WorkPath: "/work", ParentPath: "../parent", LeaveRunning: true, OpenTCP: true,
+		ImagePath: image, WorkPath: "/work", ParentPath: "../parent", LeaveRunning: true, OpenTCP: true,
 		ExternalUnixSockets: true, Terminal: true, FileLocks: true, EmptyNamespaces: []string{"network", "ipc"}, CgroupsMode: "soft",
 	}
 	for _, test := range []struct {
@@ -44,15 +49,15 @@ func TestEachVerbHasItsCommandLine(t *testing.T) {
 		{"pause", func() error { return s.Pause(ctx) }, false, "pause c1"},
 		{"resume", func() error { return s.Resume(ctx) }, false, "resume c1"},
 		{"update", func() error { return s.Update(ctx, []byte("{}")) }, false, "update --resources - c1"},
-		{"checkpoint", func() error { return s.Checkpoint(ctx, CheckpointOpts{ImagePath: "/img"}) }, false, "checkpoint --image-path /img c1"},
+		{"checkpoint", func() error { return s.Checkpoint(ctx, CheckpointOpts{ImagePath: image}) }, false, "checkpoint --image-path BUNDLE/img c1"},
 		{"checkpoint with everything", func() error { return s.Checkpoint(ctx, all) }, false,
-			"checkpoint --image-path /img --work-path /work --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network --empty-ns ipc --parent-path ../parent --leave-running c1"},
+			"checkpoint --image-path BUNDLE/img --work-path /work --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network --empty-ns ipc --parent-path ../parent --leave-running c1"},
 		{"restore", func() error {
-			return s.Restore(ctx, RestoreOpts{CheckpointOpts: CheckpointOpts{ImagePath: "/img"}, PidFile: "/b/init.pid"})
-		}, false, "restore --image-path /img --detach --bundle BUNDLE --pid-file /b/init.pid c1"},
+			return s.Restore(ctx, RestoreOpts{CheckpointOpts: CheckpointOpts{ImagePath: image}, PidFile: "/b/init.pid"})
+		}, false, "restore --image-path BUNDLE/img --detach --bundle BUNDLE --pid-file /b/init.pid c1"},
 		{"restore with everything", func() error {
 			return s.Restore(ctx, RestoreOpts{CheckpointOpts: all, IO: IO{ConsoleSocket: "pty.sock"}, PidFile: "/b/init.pid", NoPivot: true})
-		}, false, "restore --image-path /img --work-path /work --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network --empty-ns ipc --detach --bundle BUNDLE --pid-file /b/init.pid --console-socket pty.sock --no-pivot c1"},
+		}, false, "restore --image-path BUNDLE/img --work-path /work --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network --empty-ns ipc --detach --bundle BUNDLE --pid-file /b/init.pid --console-socket pty.sock --no-pivot c1"},
 		{"features", func() error { _, err := s.Features(ctx); return err }, true, "features"},
 	} {
 		for _, systemd := range []bool{false, true} {

@@ -39,6 +39,9 @@ const (
 	ErrDeadline sentinel = "OCI runtime past its deadline"
 	// ErrImage: what a container is to be restored from is no checkpoint.
 	ErrImage sentinel = "not a checkpoint"
+	// ErrNotDone: the runtime ended as if all were well, and what was asked of
+	// it is not there.
+	ErrNotDone sentinel = "the OCI runtime says that it is done, and is not"
 	// ErrNoRuntime: the runtime's binary is missing or cannot be executed.
 	ErrNoRuntime sentinel = "no OCI runtime"
 )

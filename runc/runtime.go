@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 
@@ -85,7 +86,12 @@ func (r *Runtime) Create(ctx context.Context, o CreateOpts) error {
 
 // Start lets init run its program.
 func (r *Runtime) Start(ctx context.Context) error {
-	return r.simple(ctx, &call{verb: verbStart})
+	c := &call{verb: verbStart}
+	err := r.simple(ctx, c)
+	if err == nil && r.has("exec.fifo") { // init waits on it, with runc and with crun
+		return r.fail(c, 0, ErrNotDone.Error()+": the container waits for its start", ErrNotDone)
+	}
+	return err
 }
 
 // ExecOpts is how a process is added to a container.
@@ -130,7 +136,11 @@ func (r *Runtime) Delete(ctx context.Context, force bool) error {
 				return r.fail(c, 0, err.Error(), err)
 			}
 		}
-		return r.simple(ctx, c)
+		err := r.simple(ctx, c)
+		if err == nil && (r.has(stateOfRunc) || r.has(stateOfCrun)) {
+			return r.fail(c, 0, ErrNotDone.Error()+": it knows the container", ErrNotDone)
+		}
+		return err
 	}
 	err := remove()
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -147,6 +157,18 @@ func (r *Runtime) Delete(ctx context.Context, force bool) error {
 		return errors.Join(err, undo)
 	}
 	return err
+}
+
+// The files in which runtimes keep what they know of a container.
+const (
+	stateOfRunc = "state.json"
+	stateOfCrun = "status"
+)
+
+// has reports whether the runtime's directory of the container has that file.
+func (r *Runtime) has(name string) bool {
+	dir := r.dir()
+	return dir != "" && unix.Access(dir+"/"+name, unix.F_OK) == nil
 }
 
 // State is what the runtime knows of a container.
@@ -247,8 +269,13 @@ func (r *Runtime) Checkpoint(ctx context.Context, o CheckpointOpts) error {
 	if o.LeaveRunning {
 		args = append(args, "--leave-running")
 	}
+	c := &call{verb: verbCheckpoint, args: args}
 	log := o.log(dumpLog)
-	return log.explain(r.simple(ctx, &call{verb: verbCheckpoint, args: args}))
+	err := log.explain(r.simple(ctx, c))
+	if err == nil && unix.Access(filepath.Join(o.ImagePath, inventory), unix.F_OK) != nil {
+		return r.fail(c, 0, ErrNotDone.Error()+": there is no image", ErrNotDone)
+	}
+	return err
 }
 
 // RestoreOpts is how a container is made from a checkpoint. Of CheckpointOpts,

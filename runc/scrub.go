@@ -19,7 +19,7 @@ func (r *Runtime) Scrub() error {
 	if dir == "" {
 		return nil
 	}
-	for _, state := range [...]string{"state.json", "status"} { // runc's, crun's
+	for _, state := range [...]string{stateOfRunc, stateOfCrun} {
 		if _, err := os.Lstat(filepath.Join(dir, state)); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

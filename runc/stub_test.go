@@ -403,3 +403,34 @@ func TestTheRuntimeIsNotLookedForInTheBundle(t *testing.T) {
 		t.Errorf("a path: %q, %v", got, err)
 	}
 }
+
+// What it was asked for can be looked for, so it is.
+func TestARuntimeThatIsDoneAndHasNotDoneItIsNotBelieved(t *testing.T) {
+	s := newStub(t, faults{"*": {"exit": 0}})
+	s.Root = t.TempDir()
+	ctx := context.Background()
+	if err := os.Mkdir(filepath.Join(s.Root, s.ID), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		left string // in the container's directory
+		call func() error
+	}{
+		{"exec.fifo", func() error { return s.Start(ctx) }},
+		{"state.json", func() error { return s.Delete(ctx, false) }},
+		{"status", func() error { return s.Delete(ctx, true) }},
+	} {
+		if err := test.call(); err != nil {
+			t.Errorf("without %s: %v", test.left, err)
+		}
+		file := filepath.Join(s.Root, s.ID, test.left)
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		failure(t, test.call(), ErrNotDone)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failure(t, s.Checkpoint(ctx, CheckpointOpts{ImagePath: t.TempDir()}), ErrNotDone)
+}

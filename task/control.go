@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 // killLimit is how long a process may take to end after SIGKILL.
@@ -327,7 +328,11 @@ func (c *container) frozenAsWanted(to process.State, err error) error {
 	case frozen == want:
 		return nil
 	case err == nil:
-		err = fmt.Errorf("container %q: the runtime says that it is %s, and the kernel that it is not", c.id, to)
+		verb := "resume"
+		if want {
+			verb = "pause"
+		}
+		err = fmt.Errorf("%s container %q: %w: the kernel says that it is not %s", verb, c.id, runc.ErrNotDone, to)
 	}
 	if to == process.Paused {
 		if thaw := group.Thaw(); thaw != nil {

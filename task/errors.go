@@ -32,6 +32,7 @@ var answers = [...]struct {
 	{runc.ErrPaused, codes.FailedPrecondition},
 	{runc.ErrNotPaused, codes.FailedPrecondition},
 	{runc.ErrDeadline, codes.Unavailable},
+	{runc.ErrNotDone, codes.Unavailable},
 	{runc.ErrUnsupported, codes.Unimplemented},
 	{runc.ErrInvalid, codes.InvalidArgument},
 	{runc.ErrImage, codes.InvalidArgument},

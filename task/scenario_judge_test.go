@@ -102,6 +102,8 @@ func (j *judge) check(m proto.Message) string {
 			return "after the exit"
 		case int(m.Pid) != l.init.pid:
 			return fmt.Sprintf("of process %d, and %d was created", m.Pid, l.init.pid)
+		case !j.soul(l.init.pid).box.started:
+			return "its program was not started"
 		}
 		l.init.started = true
 	case *events.TaskExecAdded:
@@ -162,6 +164,8 @@ func (j *judge) check(m proto.Message) string {
 			return why
 		case !l.init.exited:
 			return "before the exit"
+		case j.known(m.ContainerId):
+			return "the runtime has it still"
 		}
 		l.deleted = true
 	}
@@ -244,6 +248,13 @@ func (j *judge) soul(pid int) soul {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	return *j.w.souls[pid-1]
+}
+
+// known reports whether the runtime knows the container.
+func (j *judge) known(id string) bool {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	return j.w.boxes[id] != nil
 }
 
 // kills is how many kills for want of memory the shim has heard of.

@@ -395,11 +395,13 @@ func (p *player) delivered() {
 		}
 	}
 	for _, line := range p.d.took {
+		if p.repeats && next > 0 && line == p.j.published[next-1] && (next == len(p.j.published) || line != p.j.published[next]) {
+			continue
+		}
 		skip(line)
 		switch {
 		case next < len(p.j.published) && line == p.j.published[next]:
 			next++
-		case p.repeats && next > 0 && line == p.j.published[next-1]:
 		default:
 			p.j.blame("the daemon was told %q, and what was published before was %q", line, p.j.published[:next])
 			return

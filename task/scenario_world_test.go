@@ -424,6 +424,9 @@ func (r *fakeRuntime) call(ctx context.Context, verb, exec string, work func() e
 		}
 		return failure(verb, "it fails after its work", nil)
 	case "nothing":
+		if verb == "start" || verb == "delete" || verb == "checkpoint" {
+			return failure(verb, runc.ErrNotDone.Error(), runc.ErrNotDone) // package runc looks
+		}
 		return nil
 	}
 	return do()

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
 	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 // Start lets init run its program, or brings an exec into being. Once begun it
@@ -56,6 +58,9 @@ func (s *Service) startInit(ctx context.Context, c *container) error {
 		return s.restore(ctx, c, restoration)
 	}
 	err = c.runtime.Start(ctx)
+	if errors.Is(err, runc.ErrRunning) {
+		err = nil // by an attempt before this one, which was given up when it had done its work
+	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
