@@ -288,10 +288,10 @@ func (s *Service) freeze(ctx context.Context, id string, to process.State) error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.State() == process.Stopped {
-		if err == nil {
+		if err == nil && to == process.Paused {
 			err = process.ErrFinished
 		}
-		return err
+		return err // a resumed one may end as soon as it can: there is no more to tell
 	}
 	if err != nil {
 		if to == process.Paused {
