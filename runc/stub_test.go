@@ -409,9 +409,6 @@ func TestARuntimeThatIsDoneAndHasNotDoneItIsNotBelieved(t *testing.T) {
 	s := newStub(t, faults{"*": {"exit": 0}})
 	s.Root = t.TempDir()
 	ctx := context.Background()
-	if err := os.Mkdir(filepath.Join(s.Root, s.ID), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	for _, test := range []struct {
 		left string // in the container's directory
 		call func() error
@@ -423,7 +420,11 @@ func TestARuntimeThatIsDoneAndHasNotDoneItIsNotBelieved(t *testing.T) {
 		if err := test.call(); err != nil {
 			t.Errorf("without %s: %v", test.left, err)
 		}
-		file := filepath.Join(s.Root, s.ID, test.left)
+		dir := filepath.Join(s.Root, s.ID)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, test.left)
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
