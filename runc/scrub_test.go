@@ -93,14 +93,14 @@ func TestWhatAKilledRuntimeHasMountedDoesNotKeepItsContainer(t *testing.T) {
 // runc shows criu the rootfs by a mount in the container's directory. If runc is
 // killed it stays, and who removes that directory removes the container's files.
 func TestTheRootfsThatAKilledRestoreLeavesMountedIsSpared(t *testing.T) {
-	s := newStub(t, faults{"*": {"exit": 0}})
-	s.Root = t.TempDir()
-	rootfs := t.TempDir()
+	root, rootfs := t.TempDir(), t.TempDir()
+	s := script(t, "rm -rf "+root+"/c1") // as runc delete --force does
+	s.Root = root
 	file := filepath.Join(rootfs, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at := filepath.Join(s.Root, s.ID, "criu-root")
+	at := filepath.Join(root, s.ID, "criu-root")
 	// Before the directories go, which are the test's.
 	t.Cleanup(func() {
 		for unix.Unmount(at, unix.MNT_DETACH) == nil {
