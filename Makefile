@@ -20,7 +20,7 @@ TOOL := bin/holdfast
 
 export HOLDFAST_SHIM := $(abspath $(SHIM))
 
-.PHONY: all build demo test test-cgroup2 race soak fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
+.PHONY: all build demo test test-cgroup2 test-daemons race soak fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
 
 all: build
 
@@ -55,6 +55,10 @@ race: setup-race build
 test-cgroup2: setup build
 	@tests/install-missing qemu-system-x86_64:qemu-system-x86
 	$(GO) run ./tests/cgroup2 $(CGROUP2)
+
+# The tests of package tests/containerd under every containerd that nodes run.
+test-daemons: setup build
+	$(GO) run ./tests/daemons $(DAEMONS)
 
 # Everything goes wrong at once, for MINUTES. SEED takes a round's decisions again.
 soak: setup build

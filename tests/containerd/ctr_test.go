@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,8 @@ type session struct {
 // command is ctr with the daemon's address and namespace.
 func (d *daemon) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(d.release.ctr, append([]string{"-a", d.socket(), "-n", d.namespace}, args...)...)
+	// That this machine has cgroup v1 is no part of what a container says.
+	cmd.Env = append(os.Environ(), "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1")
 	// An interrupt from the terminal is not for the containers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd

@@ -20,6 +20,7 @@ import (
 // daemon is a containerd for one test.
 type daemon struct {
 	t         *testing.T
+	user      user
 	dir       string // holds everything of it; its path is short, because sockets are in it
 	release   release
 	namespace string
@@ -48,6 +49,21 @@ var patience = harness.Patience
 // added to containerd's environment, which is also its shims'.
 func start(t *testing.T, env ...string) *daemon {
 	t.Helper()
+	return startFor(t, plain, env...)
+}
+
+// user is who a daemon is for, besides ctr.
+type user int
+
+const (
+	plain user = iota
+	kubernetes
+	docker
+)
+
+// startFor is start for another user than ctr alone.
+func startFor(t *testing.T, u user, env ...string) *daemon {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("containers need root, and these tests pass with it or not at all")
 	}
@@ -68,6 +84,7 @@ func start(t *testing.T, env ...string) *daemon {
 	}
 	d := &daemon{
 		t:         t,
+		user:      u,
 		dir:       dir,
 		release:   all[0],
 		namespace: filepath.Base(dir),
@@ -77,6 +94,9 @@ func start(t *testing.T, env ...string) *daemon {
 		env:       env,
 		events:    newEvents(),
 		groups:    make(map[string]bool),
+	}
+	if u == kubernetes {
+		d.namespace = "k8s.io" // CRI knows no other
 	}
 	live.add(d)
 	t.Cleanup(d.end)
@@ -100,25 +120,38 @@ func (d *daemon) layOut() error {
 			return err
 		}
 	}
+	if d.user == kubernetes {
+		if err := d.network(); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(d.dir, "config.toml"), []byte(d.config()), 0o600)
+}
+
+// config is in the form that every containerd reads.
+func (d *daemon) config() string {
 	// The snapshotters that are off need what this machine may not have.
-	config := fmt.Sprintf(`version = 2
+	off := []string{
+		"io.containerd.snapshotter.v1.aufs",
+		"io.containerd.snapshotter.v1.btrfs",
+		"io.containerd.snapshotter.v1.devmapper",
+		"io.containerd.snapshotter.v1.zfs",
+	}
+	more := ""
+	if d.user == kubernetes {
+		more = d.configCRI()
+	} else {
+		off = append(off, "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
+	}
+	return fmt.Sprintf(`version = 2
 root = %q
 state = %q
-disabled_plugins = [
-	"io.containerd.grpc.v1.cri",
-	"io.containerd.cri.v1.images",
-	"io.containerd.cri.v1.runtime",
-	"io.containerd.snapshotter.v1.aufs",
-	"io.containerd.snapshotter.v1.btrfs",
-	"io.containerd.snapshotter.v1.devmapper",
-	"io.containerd.snapshotter.v1.zfs",
-]
+disabled_plugins = ["%s"]
 [grpc]
 address = %q
 [debug]
 level = "trace"
-`, filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), d.socket())
-	return os.WriteFile(filepath.Join(d.dir, "config.toml"), []byte(config), 0o600)
+`, filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), strings.Join(off, `", "`), d.socket()) + more
 }
 
 func (d *daemon) socket() string  { return filepath.Join(d.dir, "c.sock") }

@@ -21,8 +21,17 @@ const imageName = "holdfast.test/busybox:latest"
 // snapshots of the overlayfs snapshotter.
 func (d *daemon) importImage() {
 	d.t.Helper()
+	im, err := busybox(d.rootfs)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.imports(im)
+}
+
+func (d *daemon) imports(im image) {
+	d.t.Helper()
 	path := filepath.Join(d.dir, "image.tar")
-	if err := writeImage(path, d.rootfs); err != nil {
+	if err := writeImage(path, im); err != nil {
 		d.t.Fatal(err)
 	}
 	d.must("image", "import", "--snapshotter", "overlayfs", path)
@@ -52,13 +61,20 @@ type descriptor struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// writeImage writes an OCI image layout as a tar file: the root filesystem, and
-// over it a layer that adds one file and hides another, so that a container's
-// root is an overlay of several directories.
-func writeImage(path, rootfs string) error {
+// image is what writeImage writes.
+type image struct {
+	name   string
+	layers [][]byte       // as tar files
+	config map[string]any // of the process
+}
+
+// busybox is an image of the root filesystem, and over it a layer that adds one
+// file and hides another, so that a container's root is an overlay of several
+// directories.
+func busybox(rootfs string) (image, error) {
 	base, err := layer(func(w *tar.Writer) error { return addTree(w, rootfs) })
 	if err != nil {
-		return err
+		return image{}, err
 	}
 	top, err := layer(func(w *tar.Writer) error {
 		if err := addFile(w, "etc/motd", "from the upper layer\n"); err != nil {
@@ -67,9 +83,11 @@ func writeImage(path, rootfs string) error {
 		// The whiteout of the image specification.
 		return addFile(w, "etc/.wh.hosts", "")
 	})
-	if err != nil {
-		return err
-	}
+	return image{imageName, [][]byte{base, top}, map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"sh"}}}, err
+}
+
+// writeImage writes an OCI image layout as a tar file.
+func writeImage(path string, im image) error {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	blob := func(mediaType string, content []byte) (descriptor, error) {
@@ -87,7 +105,7 @@ func writeImage(path, rootfs string) error {
 
 	var layers []descriptor
 	var diffs []string
-	for _, content := range [][]byte{base, top} {
+	for _, content := range im.layers {
 		l, err := blob("application/vnd.oci.image.layer.v1.tar", content)
 		if err != nil {
 			return err
@@ -98,7 +116,7 @@ func writeImage(path, rootfs string) error {
 	config, err := document("application/vnd.oci.image.config.v1+json", map[string]any{
 		"architecture": runtime.GOARCH,
 		"os":           "linux",
-		"config":       map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"sh"}},
+		"config":       im.config,
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": diffs},
 	})
 	if err != nil {
@@ -111,7 +129,7 @@ func writeImage(path, rootfs string) error {
 		return err
 	}
 	manifest.Platform = map[string]string{"architecture": runtime.GOARCH, "os": "linux"}
-	manifest.Annotations = map[string]string{"io.containerd.image.name": imageName}
+	manifest.Annotations = map[string]string{"io.containerd.image.name": im.name}
 	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": []descriptor{manifest}})
 	if err != nil {
 		return err

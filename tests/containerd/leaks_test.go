@@ -102,11 +102,15 @@ func (d *daemon) leaks() ([]string, error) {
 	for _, g := range groups {
 		left = append(left, "cgroup "+g)
 	}
-	for _, dir := range []string{
+	dirs := []string{
 		d.runtimeRoot(),
 		d.bundle(""),
 		filepath.Join(d.dir, "root", "io.containerd.runtime.v2.task", d.namespace),
-	} {
+	}
+	if d.user == kubernetes {
+		dirs = append(dirs, d.dirsCRI()...)
+	}
+	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -118,8 +122,14 @@ func (d *daemon) leaks() ([]string, error) {
 	return left, nil
 }
 
-// runtimeRoot is where the runtime keeps this namespace's containers.
-func (d *daemon) runtimeRoot() string { return filepath.Join("/run/containerd/runc", d.namespace) }
+// runtimeRoot is where the runtime keeps this namespace's containers. A namespace
+// that others may have as well has a directory of this daemon's.
+func (d *daemon) runtimeRoot() string {
+	if d.user == kubernetes {
+		return filepath.Join(d.dir, "runc", d.namespace)
+	}
+	return filepath.Join("/run/containerd/runc", d.namespace)
+}
 
 // owns says what a process is to this daemon; it is empty for what is not its
 // own, for containerd and for the ctr that prints events. Shims and runtimes

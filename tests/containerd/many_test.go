@@ -93,3 +93,44 @@ func zombieShims(t *testing.T) int {
 	}
 	return count
 }
+
+func TestEventsOfManyComeInTheOrderOfEach(t *testing.T) {
+	d := start(t)
+	d.run("proof", "sleep", "1000")
+	const containers = 12
+	var wg sync.WaitGroup
+	for i := range containers {
+		wg.Go(func() {
+			id := fmt.Sprintf("c%d", i)
+			steps := [][]string{
+				d.runArgs([]string{"-d"}, id, "sleep", "1000"),
+				d.execArgs(nil, id, "x", "sh", "-c", "exit 3"),
+				{"task", "pause", id},
+				{"task", "resume", id},
+				{"task", "rm", "-f", id},
+				{"container", "rm", id},
+			}
+			for n, args := range steps {
+				s, err := d.try("", args...)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				want := 0
+				if n == 1 {
+					want = 3
+				}
+				if code, _ := s.wait(); code != want {
+					t.Errorf("%s: exit code %d, want %d: %s", s, code, want, s.Err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range containers {
+		d.story(fmt.Sprintf("c%d", i), "create", "start", "exec-added x", "exec-started x", "exit x 3",
+			"paused", "resumed", "exit 137", "delete 137")
+	}
+	d.finish("proof")
+}

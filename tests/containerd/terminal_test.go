@@ -42,9 +42,17 @@ func useTerminal(t *testing.T, s *terminal) {
 	t.Helper()
 	s.keys(sizeIs(33, 77))
 	s.expect("33 77")
-	s.resize(t, 44, 132)
 	s.keys(sizeIs(44, 132))
-	s.expect("44 132")
+	// Ctr looks at the size and only then listens for changes; what comes between
+	// is lost to it.
+	s.d.eventually("the new size is known", func() error {
+		s.resize(t, 44, 131)
+		s.resize(t, 44, 132)
+		if !strings.Contains(s.Out.String(), "44 132") {
+			return errNotYet
+		}
+		return nil
+	})
 	s.keys("tty; test -t 0 && test -t 1 && test -t 2 && echo all-$((1 + 1))\n")
 	s.expect("/dev/pts/")
 	s.expect("all-2")
@@ -57,14 +65,20 @@ func useTerminal(t *testing.T, s *terminal) {
 
 func TestEverythingPrintedOnATerminalArrives(t *testing.T) {
 	d := start(t)
-	d.run("c", "sleep", "1000")
+	g := d.gate()
+	d.runWith(g.flags(), "c", "sleep", "1000")
 	const lines = 50000
 	var want strings.Builder
 	for i := range lines {
 		fmt.Fprintf(&want, "%d\r\n", i+1)
 	}
 	for i := range 3 {
-		s := d.onTerminal(24, 80, d.execArgs([]string{"-t"}, "c", fmt.Sprintf("x%d", i), "seq", "1", fmt.Sprint(lines))...)
+		door := fmt.Sprintf("shown%d", i)
+		s := d.onTerminal(24, 80, d.execArgs([]string{"-t"}, "c", fmt.Sprintf("x%d", i),
+			"sh", "-c", fmt.Sprintf("seq 1 %d; ", lines)+g.wait(door))...)
+		// Ctr throws away what it has not read when the process ends.
+		s.expect(fmt.Sprintf("\r\n%d\r\n", lines))
+		g.openDoor(door)
 		screen, code := s.shown()
 		if code != 0 || screen != want.String() {
 			t.Errorf("exit code %d, %d bytes of %d, the last %q", code, len(screen), want.Len(), screen[max(0, len(screen)-40):])

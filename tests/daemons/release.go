@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-shim/holdfast/tests/debian"
+)
+
+// release is one containerd of the table, with the Docker that goes on it.
+type release struct {
+	name     string       // as in README's table: "1.6"
+	suite    debian.Suite // which has it, and the Docker
+	packages []string     // of the suite
+	// source is the version of the Go module to build instead of the suite's.
+	source string
+
+	dir string // holds the programs, once they are there
+}
+
+// releases are those that nodes run, the oldest first: what Debian has of them,
+// and the newest that there is.
+func releases() []*release {
+	forky := []string{"containerd", "docker.io", "docker-cli", "tini-static"}
+	return []*release{
+		{name: "1.6", suite: "bookworm", packages: []string{"containerd", "docker.io", "tini"}},
+		{name: "1.7", suite: "trixie", packages: []string{"containerd", "docker.io", "docker-cli", "tini"}},
+		{name: "2.1", suite: "forky", packages: forky},
+		{name: "2.4", suite: "forky", packages: forky, source: "v2.4.2"},
+	}
+}
+
+// Programs of a release; docker-init is tini by another name.
+var (
+	containerdPrograms = []string{"containerd", "ctr", "containerd-shim-runc-v2"}
+	dockerPrograms     = []string{"dockerd", "docker", "docker-init"}
+)
+
+// containerdModule is what a release is built from.
+const containerdModule = "github.com/containerd/containerd/v2"
+
+// fetch brings the release's programs into the cache.
+func (r *release) fetch(ctx context.Context) error {
+	all := append(append([]string{}, containerdPrograms...), dockerPrograms...)
+	dir, err := debian.Keep(ctx, "daemons-"+string(r.suite), all, r.unpack)
+	if err != nil {
+		return fmt.Errorf("fetch containerd and Docker of %s: %w", r.suite, err)
+	}
+	r.dir = dir
+	if r.source == "" {
+		return nil
+	}
+	built, err := debian.Keep(ctx, "daemons-"+r.source, all, func(ctx context.Context, into string) error {
+		for _, name := range dockerPrograms {
+			if err := os.Symlink(filepath.Join(dir, name), filepath.Join(into, name)); err != nil {
+				return err
+			}
+		}
+		return build(ctx, r.source, into)
+	})
+	if err != nil {
+		return fmt.Errorf("build containerd %s: %w", r.source, err)
+	}
+	r.dir = built
+	return nil
+}
+
+// unpack puts the programs of the suite's packages into dir.
+func (r *release) unpack(ctx context.Context, dir string) error {
+	tree := filepath.Join(dir, "tree")
+	if err := r.suite.Unpack(ctx, tree, r.packages...); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tree)
+	for _, name := range append(append([]string{}, containerdPrograms...), dockerPrograms...) {
+		file := name
+		if name == "docker-init" {
+			file = "tini-static"
+		}
+		found, err := program(tree, file)
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(found, filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// program finds a program where packages have them.
+func program(tree, name string) (string, error) {
+	for _, dir := range []string{"usr/bin", "usr/sbin", "bin", "sbin"} {
+		path := filepath.Join(tree, dir, name)
+		if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("there is no program %s in the packages", name)
+}
+
+// build builds containerd's programs from the module's source.
+func build(ctx context.Context, version, into string) error {
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", containerdModule+"@"+version)
+	cmd.Dir = into // outside of this module
+	out, err := cmd.Output()
+	var module struct{ Dir, Error string }
+	if jerr := json.Unmarshal(out, &module); jerr == nil && module.Error != "" {
+		err = errors.New(module.Error)
+	}
+	if err != nil {
+		return fmt.Errorf("download: %w", err)
+	}
+	cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "no_btrfs no_devmapper no_zfs",
+		"-ldflags", "-s -w -X "+containerdModule+"/version.Version="+strings.TrimPrefix(version, "v"),
+		"-o", into+string(filepath.Separator))
+	for _, name := range containerdPrograms {
+		cmd.Args = append(cmd.Args, "./cmd/"+name)
+	}
+	cmd.Dir = module.Dir
+	// As it is released for other than Debian: static.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// version is what the daemon says that it is.
+func (r *release) version(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(r.dir, "containerd"), "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("containerd --version: %w", err)
+	}
+	// containerd github.com/containerd/containerd 1.6.20~ds1 REVISION
+	f := strings.Fields(string(out))
+	if len(f) < 3 {
+		return "", fmt.Errorf("containerd --version: %q", out)
+	}
+	version, _, _ := strings.Cut(f[2], "~")
+	version, _, _ = strings.Cut(version, "+")
+	return version, nil
+}
