@@ -49,6 +49,7 @@ var answers = [...]struct {
 	{fs.ErrNotExist, codes.NotFound},
 	// What the kernel says of names and options that are none.
 	{unix.ENOTDIR, codes.InvalidArgument},
+	{unix.EISDIR, codes.InvalidArgument},
 	{unix.ELOOP, codes.InvalidArgument},
 	{unix.ENAMETOOLONG, codes.InvalidArgument},
 	{unix.ENODEV, codes.InvalidArgument}, // a filesystem that there is not

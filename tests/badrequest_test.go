@@ -208,7 +208,7 @@ func badCreates(t *testing.T, d *harness.Daemon, bundle string, overlay *types.M
 	} {
 		all["stdout: "+name] = badCreate{&task.CreateTaskRequest{Stdout: p}, false, false, codes.InvalidArgument, "std"}
 	}
-	all["checkpoint: missing"] = badCreate{&task.CreateTaskRequest{Checkpoint: "/no/such/checkpoint"}, false, false, codes.Unimplemented, "checkpoint"}
+	all["checkpoint: missing"] = badCreate{&task.CreateTaskRequest{Checkpoint: "/no/such/checkpoint"}, false, false, codes.InvalidArgument, "checkpoint"}
 	for name, code := range notThere {
 		b := all[name]
 		b.code = code
