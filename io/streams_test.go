@@ -429,6 +429,51 @@ func TestARuntimeThatSaysMoreThanAPipeHoldsIsNotLeftWaiting(t *testing.T) {
 	}
 }
 
+// A restore that failed may be tried again, with the same stdio.
+func TestARuntimeThatFailedMayBeCalledAgain(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	in, out := attach(t, p.Stdin, os.O_WRONLY), attach(t, p.Stdout, os.O_RDONLY)
+	_, w, _ := s.Child()
+	fmt.Fprint(w, "failed")
+	if got := s.Unmoved(); string(got) != "failed" {
+		t.Errorf("the runtime's words: %q", got)
+	}
+	c := child(t, s)
+	want := pattern(300_000)
+	go func() {
+		_, _ = in.Write(want)
+		in.Close()
+		s.CloseStdin()
+	}()
+	if got, err := io.ReadAll(c[0]); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("stdin: %d bytes of %d arrived, %v", len(got), len(want), err)
+	}
+	go func() {
+		_, _ = c[1].Write(want)
+		c[1].Close()
+	}()
+	if got, err := io.ReadAll(out); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("stdout: %d bytes of %d arrived, %v", len(got), len(want), err)
+	}
+	s.Wait()
+
+	s = open(t, Paths{Terminal: true})
+	dir := longDir(t)
+	for _, name := range []string{"pty-1", "pty-2"} {
+		if _, err := s.Listen(dir, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sendPty(t, dir, "pty-2")
+	if err := s.Started(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("a console socket was left: %v, %v", left, err)
+	}
+}
+
 // A child of a deleted exec goes on when its last reader has gone.
 func TestAfterReleaseTheRestIsThrownAwayWhenTheLastReaderHasGone(t *testing.T) {
 	p := Paths{Stdout: mkfifo(t, "out")}
