@@ -42,8 +42,8 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 	// Both are as large as they may be, and packed: at most a page of each is
 	// not used.
 	t.Logf("%d bytes in the kernel", held)
-	if pipesMayGrow(t) && room != 2<<20 {
-		t.Errorf("pipe and fifo are %d bytes large", room)
+	if want := 2 * largestPipe(t); room != want {
+		t.Errorf("pipe and fifo are %d bytes large, want %d", room, want)
 	}
 	if held < room-2*os.Getpagesize() || held > room {
 		t.Errorf("they hold %d bytes", held)
@@ -62,6 +62,48 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 	}
 	if got := c.Out.Bytes(); !bytes.Equal(got, want.Bytes()) {
 		t.Errorf("%d bytes arrived, want %d; the last are %q", len(got), want.Len(), tail(got))
+	}
+}
+
+// A container that has ended is deleted while more is under way than the fifo
+// holds: the rest, still in its pipe or terminal, is for the reader all the same.
+func TestDeleteWaitsForAReaderThatComesLate(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal=%v", terminal), func(t *testing.T) {
+			d := harness.New(t, drainForever)
+			size := largestPipe(t) + 1000
+			fifo := mkfifo(t, d, "out")
+			a := mustAsk(t, d, request{
+				id: "l", stdout: fifo, terminal: terminal,
+				args: []string{"sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)},
+			})
+			a.start()
+			if got := a.wait(); got != 0 {
+				t.Errorf("status %d", got)
+			}
+			deleted := make(chan error, 1)
+			go func() {
+				_, err := a.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: a.id})
+				deleted <- err
+			}()
+			// A whole life of another container is time enough for a Delete that
+			// does not wait.
+			c := d.Run("true")
+			c.Wait()
+			c.Delete()
+			select {
+			case err := <-deleted:
+				t.Errorf("Delete did not wait: %v", err)
+			default:
+			}
+			r := &reader{t: t, d: d, path: fifo}
+			r.open()
+			if err := <-deleted; err != nil {
+				t.Error(err)
+			}
+			a.leave()
+			r.is(strings.Repeat("x", size))
+		})
 	}
 }
 
@@ -112,9 +154,9 @@ func awaitFull(d *harness.Daemon, pipe, fifo string) (held int) {
 	return held
 }
 
-// pipesMayGrow reports whether the kernel lets this user have pipes of 1 MiB: see
+// largestPipe is how large a pipe the kernel lets this user have, up to 1 MiB: see
 // fs.pipe-max-size and fs.pipe-user-pages-soft.
-func pipesMayGrow(t *testing.T) bool {
+func largestPipe(t *testing.T) int {
 	t.Helper()
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -122,8 +164,12 @@ func pipesMayGrow(t *testing.T) bool {
 	}
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	_, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, 1<<20)
-	return err == nil
+	for size := 1 << 20; size > 64<<10; size /= 2 {
+		if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, size); err == nil {
+			return size
+		}
+	}
+	return 64 << 10
 }
 
 func pipeCapacity(t *testing.T, path string) int {

@@ -47,7 +47,7 @@ func TestAMillionLinesArriveByteForByte(t *testing.T) {
 			want := sequence(lines, way.end)
 			args := []string{"seq", "1", fmt.Sprint(lines)}
 			s := client.Streams{Terminal: way.terminal}
-			host := d.Run("sleep", "1000")
+			host := d.Run("sleep", "100000")
 			for i := range times(2, 100) {
 				what := fmt.Sprintf("run %d", i)
 				if i%2 == 0 {
