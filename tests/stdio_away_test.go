@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -220,6 +221,8 @@ func TestWritesSucceedWhileTheDaemonRestarts(t *testing.T) {
 func TestAFullLogFifoHangsNobody(t *testing.T) {
 	stuck := &stuckWriter{free: make(chan struct{})}
 	d := harness.New(t, func(d *harness.Daemon) { d.Log = stuck })
+	free := sync.OnceFunc(func() { close(stuck.free) })
+	defer free() // or a test that failed would not end
 	c := d.Run("sleep", "1000")
 	fifo := filepath.Join(c.Bundle.Path, "log")
 	missing := strings.Repeat("/missing", 500)
@@ -257,7 +260,7 @@ func TestAFullLogFifoHangsNobody(t *testing.T) {
 	if got := c.Wait(); got != 137 {
 		t.Errorf("status %d", got)
 	}
-	close(stuck.free)
+	free()
 	c.Delete()
 }
 
