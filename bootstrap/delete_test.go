@@ -119,7 +119,7 @@ func TestDeleteOnABundleThatIsNotWhole(t *testing.T) {
 	damages := map[string]func(string) error{
 		"removed": os.Remove, "half": half, "garbage": garbage, "a directory": directory, "a fifo": fifo,
 	}
-	for _, file := range []string{"address", "options.json", "runtime", "init.pid", "config.json", "log.json", "exit.json"} {
+	for _, file := range []string{"address", "options.json", "runtime", "init.pid", "config.json", "log.json", "exit.json", "bootstrap.json", "log"} {
 		t.Run(file, func(t *testing.T) {
 			for name, damage := range damages {
 				n := newNode(t)

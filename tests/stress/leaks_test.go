@@ -137,7 +137,7 @@ func oneMember(pod *harness.Container, d *harness.Daemon, id string) error {
 		return err
 	}
 	if status, _, err := c.Container.Wait(ctx); err != nil || status != 5 {
-		return fmt.Errorf("status %d, %w", status, err)
+		return fmt.Errorf("status %d, %v", status, err)
 	}
 	_, err = c.Container.Delete(ctx)
 	return err
@@ -170,7 +170,7 @@ func TestSocketsOfManyShimsDoNotPileUp(t *testing.T) {
 	d.Eventually("the directory of sockets is empty", func() error {
 		left, err := filepath.Glob(filepath.Join(d.SocketDir, "*"))
 		if err != nil || len(left) > 0 {
-			return fmt.Errorf("%d files, %w", len(left), err)
+			return fmt.Errorf("%d files, %v", len(left), err)
 		}
 		return nil
 	})
