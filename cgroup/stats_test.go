@@ -401,23 +401,77 @@ func FuzzFlatKeyed(f *testing.F) {
 	})
 }
 
-func FuzzNestedKeyed(f *testing.F) {
-	f.Add([]byte("8:16 rbytes=1459200 wbytes=0 rios=192\n7:7 7:6 rbytes=1\n(unknown) rbytes=4\n"))
-	f.Add([]byte("some avg10=0.12 avg60=0.05 avg300=0.01 total=8855\nfull\n"))
-	f.Add([]byte("mlx5_0 hca_handle=2 hca_object=max\n"))
-	f.Add([]byte("8:0 Read 4096\nTotal 4096\n"))
-	f.Add([]byte("major minor  #blocks  name\n\n 8 0 488386584 sda\n"))
+// fuzzLines fuzzes what reads one line of a file, of which there may be many.
+func fuzzLines(f *testing.F, parse func(t *testing.T, words [][]byte), seeds ...string) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = parseWords(b, func(words [][]byte) error {
 			if len(words) == 0 {
 				t.Fatal("a line without words")
 			}
-			parseIO(words)
-			parseRdma(words)
-			_, _ = parseBlkio(words)
-			_ = parsePressure(words[1:], &cgroups2.PSIData{})
+			parse(t, words)
 			return nil
 		})
-		_, _ = parsePartitions(b)
+	})
+}
+
+func FuzzIOStat(f *testing.F) {
+	fuzzLines(f, func(t *testing.T, words [][]byte) {
+		if e := parseIO(words); e != nil && len(words) < 2 {
+			t.Errorf("%q counts %+v", words, e)
+		}
+	}, "8:16 rbytes=1459200 wbytes=0 rios=192 wios=353 dbytes=0 dios=0\n7:7 7:6 rbytes=1\n(unknown) rbytes=4\n")
+}
+
+func FuzzPressure(f *testing.F) {
+	fuzzLines(f, func(t *testing.T, words [][]byte) {
+		var d cgroups2.PSIData
+		if err := parsePressure(words[1:], &d); err == nil && len(words) == 1 && d != (cgroups2.PSIData{}) {
+			t.Errorf("%q is %+v", words, d)
+		}
+	}, "some avg10=0.12 avg60=0.05 avg300=0.01 total=8855\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")
+}
+
+func FuzzRdma(f *testing.F) {
+	fuzzLines(f, func(t *testing.T, words [][]byte) {
+		if handles, objects := parseRdma(words); len(words) == 1 && (handles != 0 || objects != 0) {
+			t.Errorf("%q has %d handles and %d objects", words, handles, objects)
+		}
+	}, "mlx5_0 hca_handle=2 hca_object=max\nocrdma1\n")
+}
+
+func FuzzBlkio(f *testing.F) {
+	fuzzLines(f, func(t *testing.T, words [][]byte) {
+		if e, err := parseBlkio(words); e != nil && err != nil {
+			t.Errorf("%q is %+v and %v", words, e, err)
+		}
+	}, "8:0 Read 4096\n8:0 77\nTotal 4096\n")
+}
+
+func FuzzPartitions(f *testing.F) {
+	f.Add([]byte("major minor  #blocks  name\n\n 8 0 488386584 sda\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, _ := parsePartitions(b)
+		for d, name := range names {
+			if !strings.HasPrefix(name, "/dev/") {
+				t.Errorf("%v is called %q", d, name)
+			}
+		}
+	})
+}
+
+func FuzzPids(f *testing.F) {
+	f.Add([]byte("1\n23\n23\n0\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pids, _ := parsePids(b, make(map[int]struct{}), nil)
+		seen := make(map[int]bool)
+		for _, pid := range pids {
+			if pid <= 0 || seen[pid] {
+				t.Errorf("pid %d of %q", pid, b)
+			}
+			seen[pid] = true
+		}
 	})
 }

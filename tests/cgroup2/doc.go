@@ -18,5 +18,6 @@
 // has no network and no disk, and nothing of the host's but what is copied into
 // its image.
 //
-// HOLDFAST_SHIM names another shim's binary to put into it.
+// HOLDFAST_SHIM names another shim's binary to put into it; HOLDFAST_OOMS and
+// HOLDFAST_STRESS mean in there what they mean outside.
 package main

@@ -105,6 +105,12 @@ func suitesScript(i image) ([]byte, error) {
 	for _, s := range i.suites {
 		dir := sourceDir + "/" + s.pkg
 		args := []string{"suite", s.name, dir, "env", "HOLDFAST_BUILT=" + builtDir, "HOLDFAST_PATIENCE=5m", "HOLDFAST_RUNC_TIMEOUT=5m"}
+		// How often to do what is done many times.
+		for _, name := range []string{"HOLDFAST_OOMS", "HOLDFAST_STRESS"} {
+			if value := os.Getenv(name); value != "" {
+				args = append(args, name+"="+value)
+			}
+		}
 		args = append(args, s.env...)
 		args = append(args, dir+"/test", "-test.v", "-test.timeout="+i.limit.String())
 		pattern := i.pattern

@@ -174,8 +174,10 @@ func script(t *testing.T, i image) string {
 }
 
 func TestWordsForAShellAreQuoted(t *testing.T) {
+	t.Setenv("HOLDFAST_OOMS", "100")
+	t.Setenv("HOLDFAST_STRESS", "")
 	got := script(t, image{suites: []suite{{name: "x", pkg: "a", env: []string{"A=b c"}}}, pattern: "^Test'($|.*)", limit: time.Minute})
-	want := `'suite' 'x' '/source/a' 'env' 'HOLDFAST_BUILT=/built' 'HOLDFAST_PATIENCE=5m' 'HOLDFAST_RUNC_TIMEOUT=5m' 'A=b c' '/source/a/test' '-test.v' '-test.timeout=1m0s' '-test.run=^Test'\''($|.*)'` + "\n"
+	want := `'suite' 'x' '/source/a' 'env' 'HOLDFAST_BUILT=/built' 'HOLDFAST_PATIENCE=5m' 'HOLDFAST_RUNC_TIMEOUT=5m' 'HOLDFAST_OOMS=100' 'A=b c' '/source/a/test' '-test.v' '-test.timeout=1m0s' '-test.run=^Test'\''($|.*)'` + "\n"
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
