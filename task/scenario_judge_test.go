@@ -20,6 +20,7 @@ type judge struct {
 	mu        sync.Mutex // guards everything below; may be held when the world's lock is taken
 	lives     map[string]*life
 	published []string
+	full      bool // the story says so: a queue that is full takes a long one
 	wrong     []string
 }
 
@@ -81,7 +82,11 @@ func (j *judge) PublishOnce(topic string, m proto.Message) {
 	j.next.PublishOnce(topic, m)
 }
 
-func (j *judge) Full() bool { return j.next.Full() }
+func (j *judge) Full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.full
+}
 
 // check is why the event may not come now, "" if it may.
 func (j *judge) check(m proto.Message) string {

@@ -228,3 +228,77 @@ func shorten(t *testing.T, watch *watchdog, story []scenario.Block, wrong string
 	}
 	return story, wrong
 }
+
+// containerd 13849, 13544: a consumer that stalls for three seconds costs no exit.
+func TestFiveHundredExitsWhileTheDaemonStalls(t *testing.T) {
+	const execs = 500
+	story := [][]string{{"create c1", "start c1", "daemon stalls"}}
+	for i := range execs {
+		exec := fmt.Sprintf("e%d", i)
+		story = append(story, []string{"exec c1 " + exec, "start c1 " + exec, "exit c1 " + exec + " 0"})
+	}
+	story = append(story, []string{"advance 3s"}, []string{"daemon takes"})
+	_, wrong := tell(t, newWatchdog(t), func(p *player) []string {
+		if len(story) > 0 {
+			lines := story[0]
+			story = story[1:]
+			return lines
+		}
+		exits := 0
+		for _, e := range p.d.took {
+			if strings.HasPrefix(e, "exit c1 e") {
+				exits++
+			}
+		}
+		if exits != execs || p.d.tries != len(p.d.took) {
+			t.Errorf("%d exits came, want %d; %d events in %d tries", exits, execs, len(p.d.took), p.d.tries)
+		}
+		return nil
+	})
+	if wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// What a daemon that takes no events and goes on asking is told, so that the queue
+// has a bound: nothing new begins, and everything that has begun can end.
+func TestAFullQueueBeginsNothingNewAndEndsEverything(t *testing.T) {
+	steps := [][]string{{"create c1", "start c1", "exec c1 e1", "daemon away"}, nil, {
+		"create c2", "exec c1 e2", "pause c1", "checkpoint c1",
+		"start c1 e1", "state c1", "pids c1", "exit c1 e1 3", "exit c1 4", "delete c1 e1", "delete c1",
+	}, {"daemon takes", "advance 1s"}, {"create c2", "shutdown"}}
+	story, wrong := tell(t, newWatchdog(t), func(p *player) []string {
+		if len(steps) == 0 {
+			return nil
+		}
+		lines := steps[0]
+		steps = steps[1:]
+		if lines == nil {
+			p.j.full = true
+			return []string{"state c1"}
+		}
+		if lines[0] == "daemon takes" {
+			p.j.full = false
+		}
+		return lines
+	})
+	if wrong != "" {
+		t.Error(wrong)
+	}
+	var got []string
+	for _, line := range story[2].Result {
+		what, answer, _ := strings.Cut(line, ": ")
+		code, _, _ := strings.Cut(answer, ":")
+		got = append(got, what+": "+code)
+	}
+	want := []string{
+		"create c2: Unavailable", "exec c1 e2: Unavailable", "pause c1: Unavailable", "checkpoint c1: Unavailable",
+		"start c1 e1: pid 2", "state c1: running", "pids c1: 1 2", "delete c1 e1: status 3", "delete c1: status 4",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if last := story[4].Result; len(last) == 0 || !strings.HasPrefix(last[len(last)-2], "create c2: pid") {
+		t.Errorf("when the events were taken: %q", last)
+	}
+}

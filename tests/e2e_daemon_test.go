@@ -331,3 +331,42 @@ func TestAnOrphanedShimAnswersNotFoundForItsContainer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The daemon's last word to a shim is Shutdown; what the shim had to tell by then is
+// told, if the daemon is slow too.
+func TestAShimThatEndsTellsASlowDaemonAllBefore(t *testing.T) {
+	release := make(chan struct{})
+	d := harness.New(t, harness.Hook(func(_ context.Context, e client.Event) error {
+		if e.Topic == client.TopicExit {
+			<-release
+		}
+		return nil
+	}))
+	c := d.Run("true")
+	c.Wait()
+	h := c.HoldShim()
+	c.Delete() // with Shutdown
+	close(release)
+	d.WantStory(c, "create", "start", "exit 0", "delete 0")
+	if err := h.Wait(d.Ctx()); err != nil {
+		t.Error(err)
+	}
+}
+
+// And a daemon that takes nothing keeps no shim that it has asked to end.
+func TestAShimEndsThoughTheDaemonTakesNoEvents(t *testing.T) {
+	d := harness.New(t, harness.Hook(func(ctx context.Context, e client.Event) error {
+		if e.Topic == client.TopicExit {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	}))
+	c := d.Run("true")
+	c.Wait()
+	h := c.HoldShim()
+	c.Delete()
+	if err := h.Wait(d.Ctx()); err != nil {
+		t.Error(err)
+	}
+}
