@@ -338,7 +338,9 @@ func (p *storyPlayer) call(f []string, c *harness.Container, exec string) (strin
 		return p.create(id)
 	}
 	if c == nil { // ask the shim that there is for what it does not know
-		c = p.container(p.order[0])
+		if c = p.container(p.order[0]); c == nil {
+			return "", errors.New("there is no shim")
+		}
 	}
 	shim := c.Shim.Task
 	switch f[0] {
