@@ -191,7 +191,7 @@ func TestADaemonThatIsAwayIsFoundWithinASecond(t *testing.T) {
 		q.Publish("/tasks/exit", exitOf(1))
 		time.Sleep(10 * time.Minute)
 		p.become(nil)
-		time.Sleep(retryMost)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if len(p.told()) != 1 {
 			t.Error("a second after its return the daemon was not told")
