@@ -34,6 +34,9 @@ const (
 	// environment says otherwise. containerd gives all of delete 5 s; what comes
 	// before and after needs some of them.
 	runtimeLimit = 3 * time.Second
+
+	// askLimit bounds the question whether somebody lives behind a socket.
+	askLimit = 500 * time.Millisecond
 )
 
 // Delete clears away what is left of a container whose shim is dead: its
@@ -118,7 +121,7 @@ func (d *deletion) run(ctx context.Context) {
 		}
 	}
 	for _, path := range d.shimSockets(group) {
-		if err := removeIfDead(path); err != nil {
+		if err := removeIfDead(path, d.Flags.ID); err != nil {
 			d.complain(err)
 		}
 	}
@@ -290,24 +293,43 @@ func isShimSocket(path string) bool {
 		len(name) == 64 && strings.Trim(name, digits) == ""
 }
 
-// removeIfDead removes a socket that nobody listens on.
-func removeIfDead(path string) error {
+// removeIfDead removes a socket that nobody lives behind. What was killed a moment
+// ago may still listen, until the kernel has closed its files, and so may a shim
+// that its killed `start` has left half made: it is asked whether it lives.
+func removeIfDead(path, id string) error {
+	deadline := time.Now().Add(askLimit)
+	for {
+		conn, err := connectOrRemove(path)
+		if conn == nil {
+			return err
+		}
+		_, err = ask(conn, 3, id, deadline)
+		if !errors.Is(err, errLost) || time.Now().After(deadline) {
+			return nil // it lives, or is somebody else's to judge
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// connectOrRemove connects to a socket, or removes it if nobody listens on it; it
+// returns neither a connection nor an error then.
+func connectOrRemove(path string) (*os.File, error) {
 	lock, err := lockDir(filepath.Dir(path), time.Second)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.release()
 	conn, err := connect(path)
-	if err == nil {
-		return conn.Close()
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, unix.ECONNREFUSED):
+		return nil, removeDead(path)
 	}
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return removeDead(path)
-	}
-	return nil
+	return nil, nil
 }
 
 // absent reports whether err says that a file, or the bundle, is not there.

@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -405,5 +406,45 @@ func TestDeleteWithoutNamespaceOrID(t *testing.T) {
 		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || len(out) > 0 || strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("%q: answered %q, %v: %s", args, out, err, stderr.String())
 		}
+	}
+}
+
+// The kernel closes the files of a killed process one after the other, and `delete`
+// may be there before it has come to the socket.
+func TestDeleteRemovesTheSocketOfAShimThatIsStillDying(t *testing.T) {
+	n := newNode(t)
+	n.bundle("c1", nil)
+	if err := os.MkdirAll(n.sockets, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path, err := socketPath(n.sockets, "/run/c.sock", testNamespace(), "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(s.fd), path)
+	l, err := net.FileListener(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	died := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			err = errors.Join(l.Close(), conn.Close())
+		}
+		died <- err
+	}()
+	_, complaints := n.delete("c1")
+	if err := <-died; err != nil {
+		t.Error(err)
+	}
+	if exists(path) || complaints != "" {
+		t.Errorf("the socket is there: %v; complained: %q", exists(path), complaints)
 	}
 }
