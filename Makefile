@@ -41,7 +41,7 @@ demo:
 	status=$$?; echo "exit code $$status"; test $$status = 7
 
 setup:
-	@tests/install-missing runc:runc crun:crun busybox:busybox-static containerd:containerd ctr:containerd
+	@tests/install-missing runc:runc crun:crun busybox:busybox-static containerd:containerd ctr:containerd dockerd:docker.io docker:docker.io
 setup-race: setup
 	@tests/install-missing gcc:gcc
 

@@ -70,7 +70,11 @@ func (d *daemon) begin(args ...string) *session {
 
 // tryBegin is begin for any goroutine.
 func (d *daemon) tryBegin(args ...string) (*session, error) {
-	cmd := d.command(args...)
+	return d.beginWith(d.command(args...), args)
+}
+
+// beginWith starts a prepared command with an open standard input.
+func (d *daemon) beginWith(cmd *exec.Cmd, args []string) (*session, error) {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -150,7 +154,7 @@ func (s *session) await(text string) error {
 	return nil
 }
 
-func (s *session) String() string { return "ctr " + strings.Join(s.args, " ") }
+func (s *session) String() string { return filepath.Base(s.cmd.Path) + " " + strings.Join(s.args, " ") }
 
 // ctr runs a ctr to its end, with nothing on its standard input.
 func (d *daemon) ctr(args ...string) *session {
@@ -165,7 +169,11 @@ func (d *daemon) ctr(args ...string) *session {
 // try runs a ctr to its end and returns an error if that does not come. It may
 // be called from any goroutine.
 func (d *daemon) try(stdin string, args ...string) (*session, error) {
-	cmd := d.command(args...)
+	return d.tryWith(d.command(args...), stdin, args)
+}
+
+// tryWith runs a prepared command to its end.
+func (d *daemon) tryWith(cmd *exec.Cmd, stdin string, args []string) (*session, error) {
 	if stdin != "" {
 		cmd.Stdin = strings.NewReader(stdin)
 	}

@@ -140,6 +140,17 @@ func (e *events) all() []string {
 	return slices.Clone(e.lines)
 }
 
+// containers are those that there were events of.
+func (e *events) containers() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var ids []string
+	for _, ev := range e.tasks {
+		ids = append(ids, ev.container)
+	}
+	return ids
+}
+
 // story is a container's events in order.
 func (e *events) story(id string) []string {
 	e.mu.Lock()

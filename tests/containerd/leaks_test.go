@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,8 +36,13 @@ func (d *daemon) expect(group string) {
 func (d *daemon) sockets() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	groups := maps.Clone(d.groups)
+	// Of others than ctr, who name their containers themselves.
+	for _, id := range d.events.containers() {
+		groups[id] = true
+	}
 	var there []string
-	for group := range d.groups {
+	for group := range groups {
 		sum := sha256.Sum256([]byte(filepath.Join(d.socket(), d.namespace, group)))
 		path := filepath.Join("/run/containerd/s", hex.EncodeToString(sum[:]))
 		if _, err := os.Lstat(path); err == nil {
@@ -107,8 +113,11 @@ func (d *daemon) leaks() ([]string, error) {
 		d.bundle(""),
 		filepath.Join(d.dir, "root", "io.containerd.runtime.v2.task", d.namespace),
 	}
-	if d.user == kubernetes {
+	switch d.user {
+	case kubernetes:
 		dirs = append(dirs, d.dirsCRI()...)
+	case docker:
+		dirs = append(dirs, d.dirsDocker()...)
 	}
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 
@@ -77,6 +78,12 @@ func plainOutput(slave *os.File) error {
 // terminal of that size.
 func (d *daemon) onTerminal(rows, cols uint16, args ...string) *terminal {
 	d.t.Helper()
+	return d.onTerminalWith(d.command(args...), rows, cols, args)
+}
+
+// onTerminalWith is onTerminal for a prepared command.
+func (d *daemon) onTerminalWith(cmd *exec.Cmd, rows, cols uint16, args []string) *terminal {
+	d.t.Helper()
 	master, slave, err := openPTY()
 	if err != nil {
 		d.t.Fatal(err)
@@ -85,7 +92,6 @@ func (d *daemon) onTerminal(rows, cols uint16, args ...string) *terminal {
 	d.t.Cleanup(func() { master.Close() })
 	s := &terminal{Screen: &harness.Output{}, master: master, read: make(chan struct{})}
 	s.resize(d.t, rows, cols)
-	cmd := d.command(args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if s.session, err = d.launch(cmd, args); err != nil {

@@ -15,6 +15,8 @@ type release struct {
 	version         string // as the daemon says it
 	containerd, ctr string
 	shim            string // its own
+	dockerd, docker string // empty where there is no Docker
+	dockerInit      string
 }
 
 func (r release) String() string { return "containerd " + r.version }
@@ -52,6 +54,14 @@ func readRelease(find func(string) (string, error)) (release, error) {
 			return r, fmt.Errorf("%s is missing: %w", name, err)
 		}
 		*path = found
+	}
+	for name, path := range map[string]*string{"dockerd": &r.dockerd, "docker": &r.docker, "docker-init": &r.dockerInit} {
+		// Only Docker's tests need it, and say so.
+		if found, err := find(name); err == nil {
+			if found, err = filepath.EvalSymlinks(found); err == nil {
+				*path = found
+			}
+		}
 	}
 	out, err := exec.Command(r.containerd, "--version").Output()
 	if err != nil {

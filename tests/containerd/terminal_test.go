@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// sizeIs is a shell's loop that ends when its terminal has that size. What is
-// typed is echoed, so the size that a test waits for is written otherwise here.
+// sizeIs is a shell's loop that ends when its terminal has that size, and shows
+// it. What is typed is echoed, so the size that a test waits for is written
+// otherwise here.
 func sizeIs(rows, cols int) string {
-	return fmt.Sprintf("until [ $(stty size | tr ' ' x) = %dx%d ]; do sleep 0.02; done; stty size\n", rows, cols)
+	return fmt.Sprintf("until s=$(stty size); [ $(echo $s | tr ' ' x) = %dx%d ]; do sleep 0.02; done; echo $s\n", rows, cols)
 }
 
 func TestRunOnATerminal(t *testing.T) {

@@ -21,9 +21,10 @@ const (
 	groupPods    = "pods that share a shim"
 	groupRestart = "the daemon killed, restarted or upgraded under them"
 	groupCRI     = "Kubernetes: pods through the CRI, probes, stats, OOMKilled, restart, upgrade"
+	groupDocker  = "Docker: run, exec, logs, stop, --init, -it, restart policies, live-restore"
 )
 
-var groups = []string{groupTasks, groupPods, groupRestart, groupCRI}
+var groups = []string{groupTasks, groupPods, groupRestart, groupCRI, groupDocker}
 
 var scenarios = []scenario{
 	{groupTasks, "run", []string{
@@ -98,6 +99,14 @@ var scenarios = []scenario{
 	{groupCRI, "CRI: OOMKilled", []string{"TestCRITellsWhoWasOOMKilled"}},
 	{groupCRI, "CRI: restart and upgrade", []string{"TestCRIPodsLiveThroughARestartAndEveryUpgrade"}},
 	{groupCRI, "CRI: pods leave nothing", []string{"TestCRIPodsComeAndGoAndLeaveNothing"}},
+	{groupDocker, "Docker: run, exec, logs", []string{"TestDockerRunExecAndLogs"}},
+	{groupDocker, "Docker: stop and kill", []string{"TestDockerStopAndKill"}},
+	{groupDocker, "Docker: --init", []string{"TestDockerInit"}},
+	{groupDocker, "Docker: -it", []string{"TestDockerOnATerminal"}},
+	{groupDocker, "Docker: restart policies", []string{"TestDockerRestartsWhatItShould"}},
+	{groupDocker, "Docker: --pid=host", []string{"TestDockerInTheHostsPidNamespace"}},
+	{groupDocker, "Docker: OOM", []string{"TestDockerTellsWhoWasOOMKilled"}},
+	{groupDocker, "Docker: live-restore", []string{"TestDockerContainersLiveThroughTheDeathOfBothDaemons"}},
 }
 
 // choose are the scenarios whose names match.
