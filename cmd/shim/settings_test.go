@@ -44,3 +44,24 @@ func TestBadSettingIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSettings(f *testing.F) {
+	f.Add("10s", "1m", "-4")
+	f.Add("soon", "0s", "debug")
+	f.Fuzz(func(t *testing.T, drain, runtime, level string) {
+		names := map[string]string{"HOLDFAST_DRAIN_TIMEOUT": drain, "HOLDFAST_RUNC_TIMEOUT": runtime, "HOLDFAST_LOG_LEVEL": level}
+		s, err := readSettings(func(name string) string { return names[name] })
+		if err == nil {
+			if s.drain < 0 || s.deadlines.Kill < 0 || (drain != "") != (s.drain > 0) {
+				t.Errorf("%v: %+v", names, s)
+			}
+			return
+		}
+		for name, value := range names {
+			if value != "" && strings.Contains(err.Error(), name) {
+				return
+			}
+		}
+		t.Errorf("%v: an error that names nothing that was set: %v", names, err)
+	})
+}
