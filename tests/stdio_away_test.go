@@ -70,9 +70,18 @@ func TestAContainerWritesTwoMegabytesWhileTheDaemonIsDownAndLosesNone(t *testing
 // holds: the rest, still in its pipe or terminal, is for the reader all the same.
 func TestDeleteWaitsForAReaderThatComesLate(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
+		size := largestPipe(t) + 1000 // the rest is in the container's pipe
+		if terminal {
+			// What a terminal gives does not fill every page of a fifo. Delete
+			// waits when more is unread than a fifo holds that was not enlarged.
+			if size < 256<<10 {
+				t.Log("not with a terminal: pipes may not grow here")
+				continue
+			}
+			size /= 2
+		}
 		t.Run(fmt.Sprintf("terminal=%v", terminal), func(t *testing.T) {
 			d := harness.New(t, drainForever)
-			size := largestPipe(t) + 1000
 			fifo := mkfifo(t, d, "out")
 			a := mustAsk(t, d, request{
 				id: "l", stdout: fifo, terminal: terminal,
@@ -82,21 +91,7 @@ func TestDeleteWaitsForAReaderThatComesLate(t *testing.T) {
 			if got := a.wait(); got != 0 {
 				t.Errorf("status %d", got)
 			}
-			deleted := make(chan error, 1)
-			go func() {
-				_, err := a.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: a.id})
-				deleted <- err
-			}()
-			// A whole life of another container is time enough for a Delete that
-			// does not wait.
-			c := d.Run("true")
-			c.Wait()
-			c.Delete()
-			select {
-			case err := <-deleted:
-				t.Errorf("Delete did not wait: %v", err)
-			default:
-			}
+			deleted := a.deleteInPassing()
 			r := &reader{t: t, d: d, path: fifo}
 			r.open()
 			if err := <-deleted; err != nil {

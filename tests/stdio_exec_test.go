@@ -189,7 +189,7 @@ func TestExecsWhoseOutputNobodyReadsLeaveNoDescriptor(t *testing.T) {
 	}
 	one("first", "seq 1 1000000", true)
 	idle := openFiles(shim)
-	n := times(4, 300)
+	n := times(4, 1000)
 	for i := range n {
 		one(fmt.Sprint("unread", i), "seq 1 1000000", true)
 	}

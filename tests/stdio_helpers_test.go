@@ -211,6 +211,28 @@ func (a *asked) closeStdin(execID string) {
 	}
 }
 
+// deleteInPassing calls Delete, which must not answer before the caller lets it:
+// the whole life of another container is time enough for one that would. What it
+// answers then is sent, and the channel closed.
+func (a *asked) deleteInPassing() <-chan error {
+	a.t.Helper()
+	deleted := make(chan error, 1)
+	go func() {
+		defer close(deleted)
+		_, err := a.Task.Delete(a.d.Ctx(), &task.DeleteRequest{Id: a.id})
+		deleted <- err
+	}()
+	c := a.d.Run("true")
+	c.Wait()
+	c.Delete()
+	select {
+	case err := <-deleted:
+		a.t.Errorf("Delete did not wait: %v", err)
+	default:
+	}
+	return deleted
+}
+
 // end deletes the container and ends its shim.
 func (a *asked) end() {
 	a.t.Helper()

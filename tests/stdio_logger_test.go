@@ -150,6 +150,37 @@ func TestALoggerHasEveryByteWhenDeleteHasAnswered(t *testing.T) {
 	}
 }
 
+// A logger that is behind is waited for, whatever it takes.
+func TestDeleteWaitsForALoggerThatIsBehind(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal=%v", terminal), func(t *testing.T) {
+			d := harness.New(t, drainForever)
+			to, on := filepath.Join(d.Dir, "log"), filepath.Join(d.Dir, "on")
+			uri := logTo("binary", to, `exec 5>&-; until [ -e "`+on+`" ]; do sleep 0.01; done; exec cat <&3 > "$0"`)
+			const size = 50_000 // less than a pipe holds
+			a := mustAsk(t, d, request{
+				id: "l", stdout: uri, stderr: uri, terminal: terminal,
+				args: []string{"sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)},
+			})
+			a.start()
+			if got := a.wait(); got != 0 {
+				t.Errorf("status %d", got)
+			}
+			deleted := a.deleteInPassing()
+			if err := os.WriteFile(on, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-deleted; err != nil {
+				t.Error(err)
+			}
+			a.leave()
+			if got := readFile(t, to); got != strings.Repeat("x", size) {
+				t.Errorf("%d bytes of %d were logged", len(got), size)
+			}
+		})
+	}
+}
+
 // A logger that does not end by itself is asked to, and then made to.
 func TestDeleteEndsALoggerThatStays(t *testing.T) {
 	for _, c := range []struct{ name, trap string }{
@@ -176,7 +207,7 @@ func TestALoggerGoesOnWhenTheShimDies(t *testing.T) {
 	d := harness.New(t)
 	words := newShare(t, d)
 	to := filepath.Join(d.Dir, "log")
-	uri := logTo("binary", to, `exec 5>&-; cat <&3 > "$0"`)
+	uri := logTo("binary", to, `exec 5>&-; exec cat <&3 > "$0"`)
 	a := mustAsk(t, d, request{
 		id: "l", stdout: uri, stderr: uri, edit: words.into,
 		args: []string{"sh", "-c", until("go") + "seq 1 100000; touch /share/wrote; sleep 1000"},
