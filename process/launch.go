@@ -147,19 +147,16 @@ func (l *Launch) run(pidFile string, call func(runc.IO) error) (Child, error) {
 		// Not wrapped: that a file is missing here is not that the caller's is.
 		return nil, fmt.Errorf("%w: %v", runc.ErrNotDone, err)
 	}
-	child, err := claim.Adopt(pid, l.OnExit)
-	if err != nil {
-		return nil, err
-	}
+	// Before it is adopted, so that nobody is told of the end of one that is given up.
 	if err := l.Streams.Started(); err != nil {
-		_ = child.Signal(unix.SIGKILL)
+		l.abandon(claim, pidFile)
 		return nil, err
 	}
-	return child, nil
+	return claim.Adopt(pid, l.OnExit)
 }
 
-// abandon ends a process that a runtime had made before it failed or was
-// killed. It is in a session of its own, where killing the runtime's group
+// abandon ends a process that a runtime had made before it failed, was killed, or
+// kept its pty to itself. It is in a session of its own, where killing the runtime's group
 // does not reach it.
 func (l *Launch) abandon(claim Claim, pidFile string) {
 	pid, err := runc.ReadPidFile(pidFile)

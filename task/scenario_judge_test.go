@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,12 +27,13 @@ type judge struct {
 
 // life is what was told of a container: from its create to its delete.
 type life struct {
-	bundle  string
-	init    told
-	execs   map[string]*told
-	ooms    int // how many kills had come by the last OOM event
-	frozen  bool
-	deleted bool
+	bundle   string
+	restored bool // by its start: until that was told init has no pid
+	init     told
+	execs    map[string]*told
+	ooms     int // how many kills had come by the last OOM event
+	frozen   bool
+	deleted  bool
 }
 
 // told is what was told of a process.
@@ -39,6 +41,9 @@ type told struct {
 	pid             int
 	started, exited bool
 }
+
+// unmade reports whether nothing of the container has run: it is yet to be restored.
+func (l *life) unmade() bool { return l.restored && !l.init.started }
 
 func (j *judge) blame(format string, args ...any) {
 	j.mu.Lock()
@@ -95,7 +100,11 @@ func (j *judge) check(m proto.Message) string {
 		if l := j.lives[m.ContainerId]; l != nil && !l.deleted {
 			return "the container is there"
 		}
-		j.lives[m.ContainerId] = &life{bundle: m.Bundle, init: told{pid: int(m.Pid)}, execs: make(map[string]*told)}
+		l := &life{bundle: m.Bundle, restored: m.Checkpoint != "", init: told{pid: int(m.Pid)}, execs: make(map[string]*told)}
+		if l.restored != (m.Pid == 0) {
+			return fmt.Sprintf("of process %d, and it is to be restored: %v", m.Pid, l.restored)
+		}
+		j.lives[m.ContainerId] = l
 	case *events.TaskStart:
 		l, why := j.life(m.ContainerId)
 		switch {
@@ -105,8 +114,12 @@ func (j *judge) check(m proto.Message) string {
 			return "a second time"
 		case l.init.exited:
 			return "after the exit"
+		case l.restored:
+			l.init.pid = int(m.Pid)
 		case int(m.Pid) != l.init.pid:
 			return fmt.Sprintf("of process %d, and %d was created", m.Pid, l.init.pid)
+		}
+		switch {
 		case !j.soul(l.init.pid).box.started:
 			return "its program was not started"
 		}
@@ -167,7 +180,7 @@ func (j *judge) check(m proto.Message) string {
 		switch {
 		case why != "":
 			return why
-		case !l.init.exited:
+		case !l.init.exited && !l.unmade():
 			return "before the exit"
 		case j.known(m.ContainerId):
 			return "the runtime has it still"
@@ -199,7 +212,7 @@ func (j *judge) exit(l *life, m *events.TaskExit) string {
 			return "after init's exit"
 		}
 	} else {
-		if j.underWay(m.ContainerId, "start") {
+		if j.underWay(m.ContainerId, "start") || l.unmade() {
 			return "while its start is under way"
 		}
 		for id, e := range l.execs {
@@ -322,10 +335,10 @@ func (j *judge) held(id, exec string, verbs ...string) bool {
 }
 
 // making are the calls that lead to a process, or to init's program.
-var making = []string{"create", "start", "exec", "adopt", "group"}
+var making = []string{"create", "restore", "start", "exec", "adopt", "group"}
 
 // slow are the calls that take turns on init.
-var slow = []string{"start", "pause", "resume", "update", "checkpoint", "delete"}
+var slow = []string{"start", "restore", "pause", "resume", "update", "checkpoint", "delete"}
 
 // mayBeUntold reports whether the shim may know of the end of s and say nothing.
 func (j *judge) mayBeUntold(s *soul) bool {
@@ -354,6 +367,10 @@ func (j *judge) mayBeUntold(s *soul) bool {
 // wait for it, an end that did not come.
 func (j *judge) mayWait(r *request) bool {
 	l := j.lives[r.id]
+	slow := slow
+	if l != nil && !l.deleted && l.unmade() {
+		slow = append(slices.Clone(slow), "adopt", "group") // it is its start that does these
+	}
 	switch r.verb {
 	case "create":
 		return j.held(r.id, "", "create", "adopt", "group", "delete")
@@ -377,7 +394,7 @@ func (j *judge) mayWait(r *request) bool {
 		case l == nil:
 			return false
 		case r.exec == "":
-			return !l.init.exited
+			return !l.init.exited && !l.deleted
 		}
 		// One that was added and not started has nothing to tell yet.
 		e := l.execs[r.exec]
@@ -390,7 +407,7 @@ func (j *judge) mayWait(r *request) bool {
 // init, or a checkpoint for that of one that it has ended: one that was not
 // delivered, or that waits for those of execs.
 func (j *judge) endIsAwaited(l *life, id string) bool {
-	if l == nil || l.deleted || l.init.exited {
+	if l == nil || l.deleted || l.init.exited || l.unmade() {
 		return false
 	}
 	if !j.w.souls[l.init.pid-1].heard {

@@ -26,7 +26,7 @@ import (
 
 // player plays a story against a service. The commands of a client:
 //
-//	create ID [shared]       shared: it has no pid namespace of its own
+//	create ID [shared] [restored]   shared: it has no pid namespace of its own; restored: from a checkpoint
 //	start|wait|state|delete ID [EXEC]
 //	exec ID EXEC
 //	kill ID [EXEC] [SIGNAL] [all]
@@ -57,6 +57,7 @@ type player struct {
 	queue *events.Queue
 	svc   *Service
 	dir   string // of the bundles
+	image string // what containers are restored from
 
 	repeats bool // the daemon may have been told something twice
 	made    int  // bundles
@@ -80,7 +81,7 @@ type request struct {
 
 // newPlayer is for the inside of a bubble.
 func newPlayer(dir string) *player {
-	p := &player{dir: dir, d: &fakeDaemon{changed: make(chan struct{})}}
+	p := &player{dir: dir, image: filepath.Join(dir, "image"), d: &fakeDaemon{changed: make(chan struct{})}}
 	p.j = &judge{lives: make(map[string]*life)}
 	p.w = newWorld(p.j.blame)
 	p.queue = events.New("ns", p.d, log.Discard())
@@ -96,6 +97,13 @@ func newPlayer(dir string) *player {
 		},
 	})
 	p.svc.machine = p.w
+	err := os.Mkdir(p.image, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(p.image, "inventory.img"), nil, 0o600)
+	}
+	if err != nil {
+		p.j.blame("the stories' image: %v", err)
+	}
 	return p
 }
 
@@ -215,7 +223,7 @@ func (p *player) request(f []string) {
 		}
 		return i >= 0
 	}
-	shared, all, exit := flag("shared"), flag("all"), flag("exit")
+	shared, restored, all, exit := flag("shared"), flag("restored"), flag("all"), flag("exit")
 	signal := uint32(9)
 	if len(rest) > 1 {
 		if n, err := strconv.Atoi(rest[len(rest)-1]); err == nil {
@@ -237,7 +245,7 @@ func (p *player) request(f []string) {
 	p.requests = append(p.requests, r)
 	p.mu.Unlock()
 	go func() {
-		answer, err := p.call(ctx, r, bundle, signal, all || exit)
+		answer, err := p.call(ctx, r, bundle, signal, all || exit || restored)
 		if err != nil {
 			s := status.Convert(err)
 			answer = fmt.Sprintf("%s: %s", s.Code(), strings.ReplaceAll(s.Message(), p.dir, ""))
@@ -269,7 +277,11 @@ func (p *player) bundle(id string, shared bool) string {
 func (p *player) call(ctx context.Context, r *request, bundle string, signal uint32, more bool) (string, error) {
 	switch r.verb {
 	case "create":
-		resp, err := p.svc.Create(ctx, &task.CreateTaskRequest{Id: r.id, Bundle: bundle})
+		var image string
+		if more {
+			image = p.image
+		}
+		resp, err := p.svc.Create(ctx, &task.CreateTaskRequest{Id: r.id, Bundle: bundle, Checkpoint: image})
 		if err != nil {
 			return "", err
 		}

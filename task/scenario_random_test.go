@@ -23,7 +23,9 @@ func (t *teller) next() string {
 	execs := []string{"e1", "e2", "e3"}
 	id, exec := t.one(ids), t.one(execs)
 	choices := []choice{
-		{4, func() string { return "create " + id + t.one([]string{"", "", " shared"}) }},
+		{4, func() string {
+			return "create " + id + t.one([]string{"", "", "", " shared", " restored", " shared restored"})
+		}},
 		{8, func() string { return "start " + id }},
 		{8, func() string { return words("exec", id, exec) }},
 		{12, func() string { return words("start", id, exec) }},
@@ -41,7 +43,7 @@ func (t *teller) next() string {
 		{3, func() string { return "delete " + id }},
 		{3, func() string { return words("delete", id, exec) }},
 		{3, func() string {
-			verb := t.one([]string{"create", "start", "start", "exec", "exec", "delete", "kill", "pause", "resume", "update", "checkpoint"})
+			verb := t.one([]string{"create", "restore", "start", "start", "exec", "exec", "delete", "kill", "pause", "resume", "update", "checkpoint"})
 			return "runtime " + verb + " " + t.one([]string{"ok", "stuck", "stuck-after", "stuck-after", "fails", "fails-after", "nothing"})
 		}},
 		{2, func() string {

@@ -441,19 +441,28 @@ func (r *fakeRuntime) box(verb string) (*box, error) {
 }
 
 func (r *fakeRuntime) Create(ctx context.Context, o runc.CreateOpts) error {
-	_ = os.Remove(o.PidFile)
-	return r.call(ctx, "create", "", func() error {
+	return r.make(ctx, "create", o.PidFile, false)
+}
+
+func (r *fakeRuntime) Restore(ctx context.Context, o runc.RestoreOpts) error {
+	return r.make(ctx, "restore", o.PidFile, true)
+}
+
+// make makes the container.
+func (r *fakeRuntime) make(ctx context.Context, verb, pidFile string, started bool) error {
+	_ = os.Remove(pidFile)
+	return r.call(ctx, verb, "", func() error {
 		if r.w.boxes[r.id] != nil {
-			return failure("create", "container with id exists", runc.ErrExists)
+			return failure(verb, "container with id exists", runc.ErrExists)
 		}
 		config, err := os.ReadFile(filepath.Join(r.bundle, "config.json"))
 		if err != nil {
-			return failure("create", err.Error(), runc.ErrInvalid)
+			return failure(verb, err.Error(), runc.ErrInvalid)
 		}
-		b := &box{id: r.id, private: strings.Contains(string(config), `"pid"`)}
+		b := &box{id: r.id, private: strings.Contains(string(config), `"pid"`), started: started}
 		b.init = r.w.born(b, "")
 		r.w.boxes[r.id] = b
-		return writePid(o.PidFile, b.init.pid)
+		return writePid(pidFile, b.init.pid)
 	})
 }
 
@@ -573,11 +582,6 @@ func (r *fakeRuntime) Checkpoint(ctx context.Context, o runc.CheckpointOpts) err
 		}
 		return nil
 	})
-}
-
-// Restore is for no story yet.
-func (r *fakeRuntime) Restore(context.Context, runc.RestoreOpts) error {
-	return failure("restore", "there is none here", runc.ErrUnsupported)
 }
 
 func (r *fakeRuntime) Scrub() error { return nil }
