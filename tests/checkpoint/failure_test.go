@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/holdfast-shim/holdfast/client"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/tests/harness"
@@ -341,4 +342,35 @@ func TestTheRuntimeIsCalledAsContainerdsShimCallsIt(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("called\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// A runtime that leaves a process but never sends its pty.
+func TestARestoreWithoutItsTerminalMayBeTriedAgain(t *testing.T) {
+	d := start(t)
+	image := filepath.Join(d.Dir, "image")
+	want := harness.Want{Args: counting, Streams: client.Streams{Terminal: true}}
+	c := d.CreateWant(want)
+	c.Start()
+	counted(t, d, c, 2)
+	checkpoint(t, d, c, image, &runcopts.CheckpointOptions{Exit: true})
+	c.Delete()
+
+	stub := d.Stub()
+	want.Options, want.Checkpoint = stub.Options(), image
+	r := d.CreateWant(want)
+	left := harness.Exits(0)
+	left.Orphan = filepath.Join(r.Bundle.Path, "init.pid")
+	stub.Set(map[string]harness.Fault{"restore": left})
+	if _, err := r.Container.Start(d.Ctx()); err == nil || !strings.Contains(err.Error(), "the runtime sent none") {
+		t.Errorf("start: %v", err)
+	}
+	if s, err := r.State(d.Ctx()); err != nil || s.Status != types.Status_CREATED || s.Pid != 0 {
+		t.Errorf("the container is %v, %v", s, err)
+	}
+	// What it left is ended (the harness would see it), and told of by nobody.
+	stub.Set(nil)
+	r.Start()
+	counted(t, d, r, 2)
+	r.Finish()
+	d.WantStory(r, "create", "start", "exit 137", "delete 137")
 }
