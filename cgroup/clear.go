@@ -59,12 +59,30 @@ func ofContainer(id string, initPid int, cgroupsPath string) (*Group, error) {
 		if err != nil {
 			return nil, err
 		}
-		if at == "" {
-			at = "/" + name
+		for _, tail := range tails(cgroupsPath, id) {
+			if above := groupAbove(g, tail); above != nil {
+				return above, nil
+			}
 		}
-		return groupAbove(g, at), nil
 	}
 	return nil, nil
+}
+
+// tails are what the path of a container's cgroup may end in, the likely first.
+func tails(cgroupsPath, id string) []string {
+	at, name := groupPath(cgroupsPath, id)
+	if at == "" {
+		at = "/" + name
+	}
+	switch {
+	case cgroupsPath == "":
+		// With systemd runtimes make a unit of it whose name is their own choice.
+		return []string{at, "/runc-" + id + ".scope", "/crun-" + id + ".scope"}
+	case strings.Contains(cgroupsPath, ":") && !strings.Contains(cgroupsPath, "/"):
+		// A runtime that was not told of systemd takes it for the name of a directory.
+		return []string{at, "/" + cgroupsPath}
+	}
+	return []string{at}
 }
 
 // groupPath returns where the OCI runtime makes the cgroup for a cgroupsPath, as

@@ -49,6 +49,7 @@ type Call struct {
 // one otherwise.
 type Stub struct {
 	Path string
+	Drop []string // arguments that the real runtime does not get; set before Set
 
 	t   testing.TB
 	dir string
@@ -90,7 +91,7 @@ func copyFile(from, to string) error {
 func (s *Stub) Set(faults map[string]Fault) {
 	s.t.Helper()
 	text, err := json.Marshal(map[string]any{
-		"runtime": cmp.Or(os.Getenv("HOLDFAST_RUNTIME"), "runc"), "calls": s.File("calls"), "verbs": faults,
+		"runtime": cmp.Or(os.Getenv("HOLDFAST_RUNTIME"), "runc"), "calls": s.File("calls"), "drop": s.Drop, "verbs": faults,
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -15,6 +15,7 @@
 //	runtime   the real runtime; "runc"
 //	calls     a file that gets a line of JSON for each call: verb, args (with
 //	          argv[0]), dir, env and pid
+//	drop      arguments that are left out of what the real runtime gets
 //	verbs     what to do, by verb; "*" is for verbs that have no entry
 //
 // An entry's fields are done in this order, those that are there:

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ const orphanVar = "STUBRUNTIME_ORPHAN"
 type config struct {
 	Runtime string           `json:"runtime"`
 	Calls   string           `json:"calls"`
+	Drop    []string         `json:"drop"`
 	Verbs   map[string]fault `json:"verbs"`
 
 	path string // where it was read from, "" if nowhere
@@ -195,12 +197,17 @@ func (c *config) become() error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(path, append([]string{c.Runtime}, os.Args[1:]...), os.Environ())
+	return syscall.Exec(path, append([]string{c.Runtime}, c.args()...), os.Environ())
+}
+
+// args are those of this call that the real runtime gets.
+func (c *config) args() []string {
+	return slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool { return slices.Contains(c.Drop, arg) })
 }
 
 // child runs the real runtime in a child and returns its exit code.
 func (c *config) child() (int, error) {
-	cmd := exec.Command(c.Runtime, os.Args[1:]...)
+	cmd := exec.Command(c.Runtime, c.args()...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

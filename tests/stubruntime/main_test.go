@@ -118,6 +118,14 @@ func TestWithoutAFaultTheStubIsTheRealRuntime(t *testing.T) {
 	}
 }
 
+func TestArgumentsThatAreDroppedAreRecordedAllTheSame(t *testing.T) {
+	b := newBundle(t, `"kill":{"exit":0}},"drop":["--systemd-cgroup"],"none":{`)
+	b.run(4, "--root /r start c1\n", "real\n", "--root", "/r", "--systemd-cgroup", "start", "c1")
+	if calls := b.read("calls"); !strings.Contains(calls, "--systemd-cgroup") {
+		t.Errorf("recorded %s", calls)
+	}
+}
+
 func TestAFaultForOtherVerbs(t *testing.T) {
 	b := newBundle(t, `"*":{"exit":3},"kill":{"exit":0}`)
 	b.run(3, "", "", "start", "c1")
