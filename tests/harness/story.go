@@ -26,9 +26,14 @@ func (d *Daemon) Story(id string) []string {
 	return story
 }
 
+// answerLimit is how long a shim waits for the daemon to take an event before it
+// sends it again (package events, sendFirst).
+const answerLimit = 10 * time.Second
+
 // onceEach leaves out an event that another life of the daemon had already: when
 // a daemon goes away its last answer may be lost, and a shim that lost it can
-// only send the event again.
+// only send the event again. So it does when the answer is late, as on a machine that
+// has no time for either of them.
 func onceEach(all []client.Event) []client.Event {
 	type key struct {
 		time                   time.Time
@@ -38,7 +43,7 @@ func onceEach(all []client.Event) []client.Event {
 	var once []client.Event
 	for _, e := range all {
 		k := key{e.Time, e.Topic, e.ContainerID, e.ExecID}
-		if life, seen := first[k]; seen && life != e.Life {
+		if life, seen := first[k]; seen && (life != e.Life || e.Arrived.Sub(e.Time) >= answerLimit) {
 			continue
 		}
 		first[k] = e.Life

@@ -76,12 +76,16 @@ func TestWhatTheContractForbidsIsDisorder(t *testing.T) {
 	}
 }
 
-func TestOnlyARepeatToAnotherLifeIsLeftOut(t *testing.T) {
+func TestOnlyARepeatToAnotherLifeOrAfterALateAnswerIsLeftOut(t *testing.T) {
 	events := told("create", "start", "exit")
 	again := events[2]
-	if got := len(onceEach(append(events, again))); got != 4 {
-		t.Errorf("a repeat in one life: %d events", got)
+	for late, want := range map[time.Duration]int{0: 4, answerLimit - 1: 4, answerLimit: 3} {
+		again.Arrived = again.Time.Add(late)
+		if got := len(onceEach(append(events, again))); got != want {
+			t.Errorf("a repeat in one life after %v: %d events, want %d", late, got, want)
+		}
 	}
+	again.Arrived = events[2].Arrived
 	again.Life = 2
 	if got := len(onceEach(append(events, again))); got != 3 {
 		t.Errorf("a repeat in the next life: %d events", got)
