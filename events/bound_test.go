@@ -185,16 +185,18 @@ func TestADaemonThatIsStoppedIsTriedLessAndLess(t *testing.T) {
 func TestADaemonThatIsAwayIsFoundWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := new(player)
-		p.become(away)
 		q := New("ns", p, log.Discard())
 		defer q.Close()
-		q.Publish("/tasks/exit", exitOf(1))
-		time.Sleep(10 * time.Minute)
-		p.become(nil)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(p.told()) != 1 {
-			t.Error("a second after its return the daemon was not told")
+		for i, absence := range []time.Duration{10 * time.Minute, 10*time.Minute + 3*time.Second, 10*time.Minute + 7*time.Second} {
+			p.become(away)
+			q.Publish("/tasks/exit", exitOf(i))
+			time.Sleep(absence)
+			p.become(nil)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(p.told()) != i+1 {
+				t.Errorf("a second after its return from %v the daemon was not told", absence)
+			}
 		}
 	})
 }
