@@ -52,6 +52,7 @@ func serve(flags bootstrap.Flags) error {
 		return err
 	}
 	logger := openLog(set.level, flags.Debug)
+	listenAside(logger)
 	children, err := reaper.New()
 	if err != nil {
 		return err
