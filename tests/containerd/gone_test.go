@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,37 @@ func TestAClientOfTheDaemonsThatGoesAwayLeavesNoContainer(t *testing.T) {
 		left, err := d.leaks()
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("%w: %s; HOLDFAST_GONE_SEED=%d", errNotYet, strings.Join(left, ", "), seed)
+		}
+		return err
+	})
+}
+
+// The same with a runtime that has made the container when the client goes, and would
+// say so after the daemon has called Delete and Shutdown.
+func TestAClientOfTheDaemonsThatGoesAwayFromASlowCreateLeavesNoContainer(t *testing.T) {
+	d := start(t)
+	d.run("first", "sleep", "1000")
+	d.finish("first")
+	runtime, mark := filepath.Join(d.dir, "slow-runc"), filepath.Join(d.dir, "creating")
+	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" create \"*) runc \"$@\" || exit; : >%s; sleep 2; exit 0;; esac\nexec runc \"$@\"\n", mark)
+	if err := os.WriteFile(runtime, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := d.runArgs([]string{"-d", "--runc-binary", runtime}, "c", "sleep", "1000")
+	s, err := d.launch(d.command(args...), args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the runtime creates", func() error {
+		_, err := os.Stat(mark)
+		return err
+	})
+	s.kill()
+	d.eventually("c is gone", func() error { return d.forget("c") })
+	d.eventually("nothing is left", func() error {
+		left, err := d.leaks()
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%w: %s", errNotYet, strings.Join(left, ", "))
 		}
 		return err
 	})
