@@ -155,52 +155,6 @@ func TestAStartThatHangsLeavesStateAndKill(t *testing.T) {
 	c.Delete()
 }
 
-func TestARuntimePastItsDeadlineIsEndedAndTold(t *testing.T) {
-	for _, verb := range []string{"create", "start", "exec", "delete"} {
-		t.Run(verb, func(t *testing.T) {
-			d := harness.New(t, harness.Env("HOLDFAST_RUNC_TIMEOUT_"+strings.ToUpper(verb)+"=300ms"))
-			stub := d.Stub()
-			stub.Set(map[string]harness.Fault{verb: {Times: 1, Hang: true}})
-			want := func(err error) {
-				t.Helper()
-				d.WantCode(verb+" past its deadline", err, codes.Unavailable)
-				if err != nil && (!strings.Contains(err.Error(), verb) || !strings.Contains(err.Error(), "300ms")) {
-					t.Errorf("the error does not tell: %v", err)
-				}
-			}
-			c, err := d.TryCreate(harness.Want{Args: []string{"sleep", "1000"}, Options: stub.Options()})
-			if verb == "create" {
-				want(err)
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = c.Container.Start(d.Ctx())
-			if verb == "start" {
-				want(err)
-				c.Finish()
-				return
-			}
-			if verb == "exec" {
-				e := c.Exec("x", "true")
-				_, err := e.Process.Start(d.Ctx())
-				want(err)
-				e.Delete()
-			}
-			if verb == "delete" {
-				c.Kill(syscall.SIGKILL)
-				c.Wait()
-				_, err := c.Shim.Task.Delete(d.Ctx(), deleteOf(c))
-				want(err)
-				c.Delete()
-				return
-			}
-			c.Finish()
-		})
-	}
-}
-
 // containerd 11755: the runtime has made the container when it is given up.
 func TestACreateThatIsGivenUpLeavesNoContainer(t *testing.T) {
 	d := harness.New(t, harness.Env("HOLDFAST_RUNC_TIMEOUT_CREATE=500ms"))
