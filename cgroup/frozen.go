@@ -3,7 +3,27 @@ package cgroup
 import (
 	"bytes"
 	"fmt"
+	"time"
 )
+
+// freezeLimit is how long the kernel may take to stop a group's processes, or to
+// let them go on, when it has been told to: one that is in the midst of a system
+// call is stopped when that ends.
+const freezeLimit = time.Second
+
+// BecomesFrozen waits until the group is frozen, or is not, as wanted, for a second
+// at most, and says whether it came to be. Not every runtime waits for the kernel.
+func (g *Group) BecomesFrozen(want bool) (bool, error) {
+	const step = 5 * time.Millisecond
+	for range freezeLimit / step {
+		if frozen, err := g.Frozen(); frozen == want || err != nil {
+			return err == nil, err
+		}
+		time.Sleep(step)
+	}
+	frozen, err := g.Frozen()
+	return err == nil && frozen == want, err
+}
 
 // Frozen says whether the group is frozen, all of it: one that is on its way there
 // is not. The error is ErrGone for a group that is gone, and says that it cannot be

@@ -655,7 +655,15 @@ func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
 				t.Errorf("frozen: %v, %v, want %v", frozen, err, want)
 			}
 		}
+		becomes := func(want, came bool) {
+			t.Helper()
+			if got, err := g.BecomesFrozen(want); got != came || err != nil {
+				t.Errorf("becomes frozen: %v: %v, %v, want %v", want, got, err, came)
+			}
+		}
 		is(false)
+		becomes(false, true)
+		becomes(true, false) // nobody has told it to
 		p, err := g.own()
 		if err != nil {
 			t.Fatal(err)
@@ -668,6 +676,7 @@ func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
 			frozen, err := g.Frozen()
 			return frozen && err == nil
 		})
+		becomes(true, true)
 		if err := g.Thaw(); err != nil {
 			t.Error(err)
 		}
@@ -687,6 +696,9 @@ func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
 	}
 	if _, err := g.Frozen(); !errors.Is(err, ErrGone) {
 		t.Errorf("of a group that is gone: %v", err)
+	}
+	if came, err := g.BecomesFrozen(true); came || !errors.Is(err, ErrGone) {
+		t.Errorf("a group that is gone becomes frozen: %v, %v", came, err)
 	}
 	if err := g.Thaw(); err != nil {
 		t.Errorf("thaw of a group that is gone: %v", err)

@@ -321,11 +321,12 @@ func (c *container) frozenAsWanted(to process.State, err error) error {
 	if group == nil {
 		return err
 	}
-	frozen, unknown := group.Frozen()
-	switch want := to == process.Paused; {
+	want := to == process.Paused
+	done, unknown := group.BecomesFrozen(want)
+	switch {
 	case unknown != nil:
 		return err
-	case frozen == want:
+	case done:
 		return nil
 	case err == nil:
 		verb := "resume"

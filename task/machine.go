@@ -42,7 +42,7 @@ type ociRuntime interface {
 // group is a container's cgroup: [cgroup.Group].
 type group interface {
 	Kill() error
-	Frozen() (bool, error)
+	BecomesFrozen(want bool) (bool, error)
 	Signal(sig unix.Signal, except int) error
 	Thaw() error
 	Pids() ([]int, error)

@@ -287,10 +287,10 @@ func (g fakeGroup) Pids() ([]int, error) {
 
 func (g fakeGroup) Stats() (proto.Message, error) { return new(cgroups2.Metrics), nil }
 
-func (g fakeGroup) Frozen() (bool, error) {
+func (g fakeGroup) BecomesFrozen(want bool) (bool, error) {
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()
-	return g.b.frozen, nil
+	return g.b.frozen == want, nil
 }
 
 func (g fakeGroup) Thaw() error {
