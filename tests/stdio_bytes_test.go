@@ -113,7 +113,7 @@ func TestTwoOutputsDoNotMix(t *testing.T) {
 // `echo x | exec cat` whose end never comes: containerd 2439, 2659.
 func TestTheEndOfStdinReachesEveryExec(t *testing.T) {
 	d := harness.New(t)
-	c := d.Run("sleep", "1000")
+	c := d.Run("sleep", "100000")
 	for i := range times(50, 1000) {
 		e := c.ExecStreams("x", client.Streams{Stdin: strings.NewReader("x\n")}, "cat")
 		e.Start()

@@ -158,51 +158,73 @@ func TestTheChildOfADeletedExecGoesOnWhenItsClientHasGone(t *testing.T) {
 	}
 }
 
-// Clients that die, and children that live on for a while: neither may leave the
-// shim with a descriptor.
+// Clients that die: what their execs had to say is given up by Delete, and the
+// descriptors with it.
 func TestExecsWhoseOutputNobodyReadsLeaveNoDescriptor(t *testing.T) {
-	// The output of the execs is never read: Delete does not wait for it.
+	// Delete does not wait for a reader that does not come.
 	d := harness.New(t, harness.Env("HOLDFAST_DRAIN_TIMEOUT=1ms"))
-	words := newShare(t, d)
-	c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Edit: words.into})
+	c := d.Run("sleep", "100000")
 	shim := c.HoldShim()
-	c.Start()
-	one := func(id, script string, unread bool) {
-		e := c.ExecStreams(id, client.Streams{}, "sh", "-c", script)
+	one := func(id string) {
+		e := c.ExecStreams(id, client.Streams{}, "seq", "1", "1000000")
 		if err := e.IO.Detach(); err != nil {
 			t.Fatal(err)
 		}
-		pid := e.Start()
-		if unread {
-			awaitFull(d, fmt.Sprintf("/proc/%d/fd/1", pid), e.IO.Stdout)
-			if err := e.Kill(d.Ctx(), unix.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-		e.Wait()
-		if _, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: id}); err != nil {
+		awaitFull(d, fmt.Sprintf("/proc/%d/fd/1", e.Start()), e.IO.Stdout)
+		if err := e.Kill(d.Ctx(), unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		e.Wait()
+		deleteInShim(t, c, id)
 		if err := e.IO.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	one("first", "seq 1 1000000", true)
+	one("first")
 	idle := openFiles(shim)
-	n := times(4, 1000)
-	for i := range n {
-		one(fmt.Sprint("unread", i), "seq 1 1000000", true)
+	for i := range times(4, 1000) {
+		one(fmt.Sprint("x", i))
 	}
 	flat(d, shim, idle)
+	c.Finish()
+}
+
+// Children that live on for a while have their streams, and no longer.
+func TestExecsWhoseChildrenLiveOnLeaveNoDescriptorInTheEnd(t *testing.T) {
+	d := harness.New(t, drainForever)
+	words := newShare(t, d)
+	c := d.CreateWant(harness.Want{Args: []string{"sleep", "100000"}, Edit: words.into})
+	if err := unix.Mkfifo(words.path("end"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shim := c.HoldShim()
+	c.Start()
+	idle := openFiles(shim)
+	n := times(10, 1000)
 	for i := range n {
-		one(fmt.Sprint("left", i), "("+until("go")+") & echo left", false)
+		id := fmt.Sprint("x", i)
+		e := c.ExecStreams(id, client.Streams{Terminal: i%2 == 1}, "sh", "-c", "trap '' HUP; (read x < /share/end) & echo left")
+		e.Start()
+		e.Wait()
+		deleteInShim(t, c, id)
+		if err := e.IO.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if held := openFiles(shim); held < idle+n {
 		t.Errorf("the shim has %d files, %d before there were %d children with output", held, idle, n)
 	}
-	words.say(t, "go")
+	writeTo(t, words.path("end"), "")
 	flat(d, shim, idle)
 	c.Finish()
+}
+
+// deleteInShim deletes an exec and leaves the client's side as it is.
+func deleteInShim(t *testing.T, c *harness.Container, id string) {
+	t.Helper()
+	if _, err := c.ExecProcess(id, nil).Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // openFiles is how many files a shim has open.
@@ -223,7 +245,7 @@ func flat(d *harness.Daemon, shim *client.Hold, before int) {
 // Ends of terminals that pile up: containerd 11160, 11205.
 func TestTerminalsOfManyExecsLeaveNoDescriptor(t *testing.T) {
 	d := harness.New(t)
-	c := d.Run("sleep", "1000")
+	c := d.Run("sleep", "100000")
 	shim := c.HoldShim()
 	one := func(n int) {
 		// By turns with an end of stdin, without one, and with none.
