@@ -106,6 +106,11 @@ func (d *deletion) run(ctx context.Context) {
 	options := d.options()
 	group, cgroupsPath := d.spec()
 
+	if d.dir != "" {
+		if err := endRuntimes(d.dir); err != nil {
+			d.complain(err)
+		}
+	}
 	if err := cgroup.Clear(ctx, d.Flags.ID, d.initPid, cgroupsPath); err != nil {
 		d.complain(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -446,5 +447,34 @@ func TestDeleteRemovesTheSocketOfAShimThatIsStillDying(t *testing.T) {
 	}
 	if exists(path) || complaints != "" {
 		t.Errorf("the socket is there: %v; complained: %q", exists(path), complaints)
+	}
+}
+
+// On a busy machine the runtime of a killed shim may not have been killed yet.
+func TestDeleteEndsTheRuntimeThatADyingShimHasLeft(t *testing.T) {
+	n := newNode(t)
+	dir := n.bundle("c1", nil)
+	start := func(dir string) *exec.Cmd {
+		// A shell that has the arguments of a runtime.
+		cmd := exec.Command("/bin/sh", "-c", "sleep 100000; true", "runc", "--root", "/r", "--log", filepath.Join(dir, "log.json"), "create", "c1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+			_ = cmd.Wait()
+		})
+		return cmd
+	}
+	left, others := start(dir), start(n.bundle("c2", nil))
+	if _, complaints := n.delete("c1"); complaints != "" {
+		t.Errorf("complained: %s", complaints)
+	}
+	if alive(left.Process.Pid) {
+		t.Error("the runtime goes on")
+	}
+	if !alive(others.Process.Pid) {
+		t.Error("another container's runtime was killed")
 	}
 }

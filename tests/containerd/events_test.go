@@ -44,10 +44,12 @@ type events struct {
 	bad     []string      // lines that could not be read
 	changed chan struct{} // closed and replaced when something came
 	crashed map[string]bool
+	life    int            // which containerd is listened to: 1, 2, …
+	lived   map[string]int // the life that a line came in
 }
 
 func newEvents() *events {
-	return &events{changed: make(chan struct{}), crashed: make(map[string]bool)}
+	return &events{changed: make(chan struct{}), crashed: make(map[string]bool), lived: make(map[string]int)}
 }
 
 // listen starts `ctr events` and waits until it is certain to print what comes
@@ -64,6 +66,9 @@ func (d *daemon) listen() {
 		d.t.Fatal(err)
 	}
 	e.cmd, e.done = cmd, make(chan struct{})
+	e.mu.Lock()
+	e.life++
+	e.mu.Unlock()
 	go e.read(out, e.done)
 	d.ctr("namespace", "create", d.namespace) // it may be there already
 	count := 0
@@ -113,6 +118,12 @@ func (e *events) take(line string) {
 		}
 		return
 	}
+	// What a containerd was told when it was killed is told to the next one again,
+	// if the answer did not come.
+	if life, seen := e.lived[line]; seen && life != e.life {
+		return
+	}
+	e.lived[line] = e.life
 	topic, text, _ := strings.Cut(rest, " ")
 	var v struct {
 		ContainerID string `json:"container_id"`

@@ -54,6 +54,8 @@ func playRound(t *testing.T, seed uint64, sum *summary) {
 		lives: make(map[string]*life), killed: make(map[int]bool),
 	}
 	close(n.up)
+	// After the daemon's last hour, in which what is left is found.
+	t.Cleanup(n.tell)
 	n.Daemon = harness.New(t,
 		harness.Dialect(dialect),
 		harness.Env("HOLDFAST_IDLE_TIMEOUT="+idle.String()),
@@ -83,6 +85,16 @@ func playRound(t *testing.T, seed uint64, sum *summary) {
 		l.check()
 	}
 	sum.events.Add(int64(len(n.Events.All())))
+}
+
+// tell prints every life of a round that failed.
+func (n *node) tell() {
+	if !n.t.Failed() {
+		return
+	}
+	for _, l := range n.all {
+		n.t.Logf("%s (shim %d):\n    %s", l.id, l.shim, strings.Join(l.notes, "\n    "))
+	}
 }
 
 // consume is the daemon's consumer of events, which may be made to stand still.
