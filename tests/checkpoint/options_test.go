@@ -227,7 +227,7 @@ func TestBadRequestsAreNamed(t *testing.T) {
 		{"a namespace that is none", image, runcopts.CheckpointOptions{EmptyNamespaces: []string{"none"}}, codes.InvalidArgument, `"none"`},
 		{"a parent that is absolute", image, runcopts.CheckpointOptions{ParentPath: "/parent"}, codes.InvalidArgument, "--parent-path must be relative"},
 		{"a parent that is not there", image, runcopts.CheckpointOptions{ParentPath: "../parent"}, codes.InvalidArgument, "parent"},
-		{"a file in the way", c.Bundle.Path + "/config.json/image", runcopts.CheckpointOptions{}, codes.Unknown, "not a directory"},
+		{"a file in the way", c.Bundle.Path + "/config.json/image", runcopts.CheckpointOptions{}, codes.InvalidArgument, "not a directory"},
 	} {
 		err := c.Checkpoint(d.Ctx(), bad.path, &bad.options)
 		d.WantCode(bad.name, err, bad.code)
