@@ -12,6 +12,7 @@ import (
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 // maxInput bounds what is read from stdin, in bytes.
@@ -123,33 +124,42 @@ func fromParams(p *bootapi.BootstrapParams, f Flags) (request, error) {
 		r.level = min(r.level, bootapi.LogLevel_LOG_LEVEL_DEBUG)
 	}
 	for _, e := range p.Extensions {
-		if e == nil || !e.Value.Is(r.options.TypeURL()) {
+		if e == nil || e.Value == nil {
 			continue
 		}
-		if err := proto.Unpack(e.Value, r.options); err != nil {
+		o, err := runc.Options(e.Value)
+		var other *proto.TypeError
+		if errors.As(err, &other) {
+			continue
+		}
+		if err != nil {
 			return request{}, fmt.Errorf("read the bootstrap parameters: %w: %w", ErrInput, err)
 		}
+		r.options = o
 		break
 	}
 	return r, nil
 }
 
-// readOptions decodes an Any of runtime options. The second result is never
-// nil without an error; it is empty when input is, or holds a type that is not
-// ours: that is for another shim, or for a later one.
+// readOptions decodes an Any of runtime options. The first result is nil unless
+// that is what it was. The second is never nil without an error; it is empty when
+// input is, or holds a type that is not ours: that is for another shim, or for a
+// later one.
 func readOptions(input []byte) (*wkt.Any, *runcopts.Options, error) {
-	var (
-		boxed = new(wkt.Any)
-		o     = new(runcopts.Options)
-	)
+	boxed := new(wkt.Any)
 	if err := boxed.Unmarshal(input); err != nil {
 		return nil, nil, fmt.Errorf("read the runtime options: %w: %w", ErrInput, err)
 	}
-	if !boxed.Is(o.TypeURL()) {
-		return nil, o, nil
+	o, err := runc.Options(boxed)
+	var other *proto.TypeError
+	if errors.As(err, &other) {
+		return nil, new(runcopts.Options), nil
 	}
-	if err := proto.Unpack(boxed, o); err != nil {
+	if err != nil {
 		return nil, nil, fmt.Errorf("read the runtime options: %w: %w", ErrInput, err)
+	}
+	if !boxed.Is(o.TypeURL()) {
+		boxed = nil
 	}
 	return boxed, o, nil
 }

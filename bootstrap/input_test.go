@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
+	"github.com/holdfast-shim/holdfast/proto/runtimeopts"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
 )
 
@@ -32,10 +33,13 @@ func TestTheDialectIsDecidedByWhoAsks(t *testing.T) {
 		options = &runcopts.Options{BinaryName: "crun", ShimCgroup: "/shims"}
 		boxed   = &wkt.Any{TypeUrl: options.TypeURL(), Value: marshal(t, options)}
 		hosted  = &wkt.Any{TypeUrl: "types.containerd.io/" + options.TypeURL(), Value: boxed.Value}
-		foreign = &wkt.Any{TypeUrl: "runtimeoptions.v1.Options", Value: []byte("\x0a\x01x")}
-		old     = environ{"TTRPC_ADDRESS=/run/ttrpc.sock"}
-		newer   = environ{"TTRPC_ADDRESS=/run/ttrpc.sock", "MAX_SHIM_VERSION=2"}
-		params  = &bootapi.BootstrapParams{
+		foreign = &wkt.Any{TypeUrl: "another.v1.Options", Value: []byte("\x0a\x01x")}
+		section = &wkt.Any{TypeUrl: "runtimeoptions.v1.Options", Value: marshal(t, &runtimeopts.Options{
+			ConfigBody: []byte("BinaryName = 'crun'\nShimCgroup = '/shims'\n"),
+		})}
+		old    = environ{"TTRPC_ADDRESS=/run/ttrpc.sock"}
+		newer  = environ{"TTRPC_ADDRESS=/run/ttrpc.sock", "MAX_SHIM_VERSION=2"}
+		params = &bootapi.BootstrapParams{
 			InstanceId: "c1", Namespace: "ns", ContainerdGrpcAddress: "/p/grpc", ContainerdTtrpcAddress: "/p/ttrpc",
 			ContainerdBinary: "/p/containerd", SocketDir: "/p/s", LogLevel: bootapi.LogLevel_LOG_LEVEL_TRACE,
 			Extensions: []*bootapi.Extension{nil, {}, {Value: foreign}, {Value: hosted}, {Value: boxed}},
@@ -60,6 +64,8 @@ func TestTheDialectIsDecidedByWhoAsks(t *testing.T) {
 		{"1.7, nothing on stdin", nil, newer,
 			request{dialect: jsonParams, grpcAddress: "/run/grpc.sock", ttrpcAddress: "/run/ttrpc.sock", publishBinary: "/usr/bin/containerd", options: none}},
 		{"1.7, options", marshal(t, hosted), newer,
+			request{dialect: jsonParams, grpcAddress: "/run/grpc.sock", ttrpcAddress: "/run/ttrpc.sock", publishBinary: "/usr/bin/containerd", options: options}},
+		{"1.7, a section of its configuration", marshal(t, section), newer,
 			request{dialect: jsonParams, grpcAddress: "/run/grpc.sock", ttrpcAddress: "/run/ttrpc.sock", publishBinary: "/usr/bin/containerd", options: options}},
 		{"2.0, another shim's options", marshal(t, foreign), newer,
 			request{dialect: jsonParams, grpcAddress: "/run/grpc.sock", ttrpcAddress: "/run/ttrpc.sock", publishBinary: "/usr/bin/containerd", options: none}},

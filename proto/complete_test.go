@@ -18,6 +18,7 @@ import (
 	forward "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	types "github.com/containerd/containerd/api/types"
 	runcopts "github.com/containerd/containerd/api/types/runc/options"
+	runtimeopts "github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -52,6 +53,7 @@ func officialFiles() []protoreflect.FileDescriptor {
 		types.File_types_introspection_proto,
 		tasktypes.File_types_task_task_proto,
 		runcopts.File_types_runc_options_oci_proto,
+		(&runtimeopts.Options{}).ProtoReflect().Descriptor().ParentFile(),
 		bootstrap.File_runtime_bootstrap_v1_bootstrap_proto,
 		(&cgroups1.Metrics{}).ProtoReflect().Descriptor().ParentFile(),
 		(&cgroups2.Metrics{}).ProtoReflect().Descriptor().ParentFile(),

@@ -12,7 +12,7 @@ import (
 func TestMessagesLinkNothingBeyondTTRPC(t *testing.T) {
 	const ours = "github.com/holdfast-shim/holdfast/proto"
 	ttrpc := deps(t, "github.com/containerd/ttrpc")
-	for _, pkg := range []string{"", "/task", "/events", "/types", "/runcopts", "/bootstrap", "/cgroups1", "/cgroups2", "/wkt"} {
+	for _, pkg := range []string{"", "/task", "/events", "/types", "/runcopts", "/runtimeopts", "/bootstrap", "/cgroups1", "/cgroups2", "/wkt"} {
 		for _, dep := range deps(t, ours+pkg) {
 			if strings.HasPrefix(dep, ours) || slices.Contains(ttrpc, dep) {
 				continue
@@ -27,7 +27,7 @@ func TestMessagesLinkNothingBeyondTTRPC(t *testing.T) {
 
 // Messages alone link not even protobuf.
 func TestMessagesThemselvesLinkNoRuntime(t *testing.T) {
-	for _, pkg := range []string{"types", "runcopts", "bootstrap", "cgroups1", "cgroups2", "wkt"} {
+	for _, pkg := range []string{"types", "runcopts", "runtimeopts", "bootstrap", "cgroups1", "cgroups2", "wkt"} {
 		for _, dep := range deps(t, "github.com/holdfast-shim/holdfast/proto/"+pkg) {
 			if strings.Contains(dep, "protobuf") || dep == "fmt" {
 				t.Errorf("proto/%s links %s", pkg, dep)

@@ -10,6 +10,7 @@ import (
 	forward "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	types "github.com/containerd/containerd/api/types"
 	runcopts "github.com/containerd/containerd/api/types/runc/options"
+	runtimeopts "github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	official "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -22,6 +23,7 @@ import (
 	ourcgroups2 "github.com/holdfast-shim/holdfast/proto/cgroups2"
 	ourevents "github.com/holdfast-shim/holdfast/proto/events"
 	ourruncopts "github.com/holdfast-shim/holdfast/proto/runcopts"
+	ourruntimeopts "github.com/holdfast-shim/holdfast/proto/runtimeopts"
 	ourtask "github.com/holdfast-shim/holdfast/proto/task"
 	ourtypes "github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
@@ -134,6 +136,7 @@ var (
 		p[ourruncopts.Options, runcopts.Options](),
 		p[ourruncopts.CheckpointOptions, runcopts.CheckpointOptions](),
 		p[ourruncopts.ProcessDetails, runcopts.ProcessDetails](),
+		p[ourruntimeopts.Options, runtimeopts.Options](),
 	}
 	bootstrapPairs = []pair{
 		p[ourbootstrap.BootstrapParams, bootstrap.BootstrapParams](),

@@ -16,12 +16,12 @@ import (
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/mount"
 	"github.com/holdfast-shim/holdfast/process"
-	"github.com/holdfast-shim/holdfast/proto"
 	"github.com/holdfast-shim/holdfast/proto/events"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/reaper"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 // Create makes a container: mounts its rootfs, opens its stdio and has the
@@ -61,11 +61,9 @@ func (s *Service) newContainer(r *task.CreateTaskRequest) (*container, *runcopts
 	if !filepath.IsAbs(r.Bundle) {
 		return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: bundle %q: not an absolute path", r.Id, r.Bundle)
 	}
-	opts := new(runcopts.Options)
-	if r.Options != nil && (r.Options.TypeUrl != "" || len(r.Options.Value) > 0) {
-		if err := proto.Unpack(r.Options, opts); err != nil {
-			return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: options: %v", r.Id, err)
-		}
+	opts, err := runc.Options(r.Options)
+	if err != nil {
+		return nil, nil, status.Errorf(codes.InvalidArgument, "container %q: options: %v", r.Id, err)
 	}
 	for _, name := range []struct{ what, value string }{
 		{"bundle", r.Bundle}, {"options: root", opts.Root}, {"options: binary name", opts.BinaryName},

@@ -44,7 +44,13 @@ runtime_type = "io.containerd.runc.v2"
 Root = %[5]q
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.holdfast]
 runtime_type = "io.containerd.holdfast.v2"
-`, pauseName, filepath.Join(d.dir, "cni"), filepath.Join(d.dir, "net.d"), filepath.Join(d.dir, "nri.sock"), filepath.Dir(d.runtimeRoot()))
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.holdfast.options]
+ConfigPath = %[6]q
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.section]
+runtime_type = "io.containerd.holdfast.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.section.options]
+Root = %[5]q
+`, pauseName, filepath.Join(d.dir, "cni"), filepath.Join(d.dir, "net.d"), filepath.Join(d.dir, "nri.sock"), filepath.Dir(d.runtimeRoot()), d.path("options.toml"))
 }
 
 // dirsCRI are the directories that the plugin keeps of each pod and container.
@@ -90,8 +96,9 @@ func startCRI(t *testing.T, env ...string) *kubelet {
 	return k
 }
 
-// network lays out plugins that make an address up and nothing else.
-func (d *daemon) network() error {
+// layOutCRI writes what the configuration speaks of: plugins that make an address
+// up and nothing else, and a runtime's options.
+func (d *daemon) layOutCRI() error {
 	plugin := `#!/bin/sh
 case $CNI_COMMAND in
 ADD) echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","interface":0,"address":"10.0.0.2/24"}]}' ;;
@@ -104,6 +111,7 @@ esac
 	}{
 		"cni/none":               {plugin, 0o755},
 		"cni/loopback":           {plugin, 0o755},
+		"options.toml":           {fmt.Sprintf("Root = %q\n", filepath.Dir(d.runtimeRoot())), 0o644},
 		"net.d/10-none.conflist": {`{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"none"}]}`, 0o644},
 	} {
 		path = filepath.Join(d.dir, path)

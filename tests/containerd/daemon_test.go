@@ -121,7 +121,7 @@ func (d *daemon) layOut() error {
 		}
 	}
 	if d.user == kubernetes {
-		if err := d.network(); err != nil {
+		if err := d.layOutCRI(); err != nil {
 			return err
 		}
 	}

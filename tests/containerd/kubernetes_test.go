@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
 func TestCRIAPodOfTwoContainersHasOneShim(t *testing.T) {
@@ -39,22 +41,32 @@ func TestCRIAPodOfTwoContainersHasOneShim(t *testing.T) {
 	k.ended("the shim of a removed pod", gone)
 }
 
+// A runtime type of its own gets its options as a file or a section of TOML.
 func TestCRIAPodOfARuntimeClass(t *testing.T) {
 	k := startCRI(t)
-	p, err := k.tryPod("pod", "holdfast", cri.NamespaceMode_POD)
-	if err != nil {
-		t.Fatal(err)
+	handlers := []string{"holdfast"}
+	if !strings.HasPrefix(k.release.version, "1.6.") { // which sends no sections
+		handlers = append(handlers, "section")
 	}
-	id := p.run("one", "sleep", "1000")
-	if k.shimOf(id) != k.shimOf(p.id) {
-		t.Error("container and pod have two shims")
+	for _, handler := range handlers {
+		p, err := k.tryPod(handler, handler, cri.NamespaceMode_POD)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := p.run("one", "sleep", "1000")
+		if k.shimOf(id) != k.shimOf(p.id) {
+			t.Error("container and pod have two shims")
+		}
+		k.wantExec(id, 0, handler+"\n", "hostname")
+		if info := k.must("container", "info", p.id); !strings.Contains(info, `"io.containerd.holdfast.v2"`) {
+			t.Errorf("the pod's runtime is another:\n%s", info)
+		}
+		// Where the options have the runtime keep its containers.
+		if names := harness.Names(k.runtimeRoot()); !slices.Contains(names, id) || !slices.Contains(names, p.id) {
+			t.Errorf("%s: the runtime's root has %q", handler, names)
+		}
+		p.remove()
 	}
-	k.wantExec(id, 0, "pod\n", "hostname")
-	info := k.must("container", "info", p.id)
-	if !strings.Contains(info, `"io.containerd.holdfast.v2"`) {
-		t.Errorf("the pod's runtime is another:\n%s", info)
-	}
-	p.remove()
 }
 
 func TestCRIExecProbesComeBackEachWithItsOwn(t *testing.T) {
