@@ -15,6 +15,12 @@ LDFLAGS    := -s -w -X $(MODULE)/version.Version=$(VERSION) -X $(MODULE)/version
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
+# What a thousand shims carry is paid for a thousand times: the shim is built
+# without inlining but in the Go runtime, which makes it 8 % smaller and no slower,
+# and with a runtime that keeps less for itself (docs/memory.md).
+SHIMFLAGS = -gcflags=all=-l -gcflags=runtime/...= -gcflags=internal/runtime/...= \
+	$$(GO='$(GO)' cmd/shim/small-runtime bin/.runtime)
+
 SHIM := bin/containerd-shim-holdfast-v2
 TOOL := bin/holdfast
 
@@ -28,7 +34,7 @@ build: $(SHIM) $(TOOL)
 
 # Go knows best what is out of date.
 $(SHIM): FORCE
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/shim
+	CGO_ENABLED=0 $(GO) build -trimpath $(SHIMFLAGS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/shim
 $(TOOL): FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/holdfast
 
