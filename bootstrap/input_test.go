@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-shim/holdfast/proto"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
+	"github.com/holdfast-shim/holdfast/runc"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/runtimeopts"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
@@ -154,12 +155,12 @@ func TestTheShimsEnvironment(t *testing.T) {
 		"OTEL_SERVICE_NAME=x", "odd", "",
 	}
 	r := request{grpcAddress: "/g", ttrpcAddress: "/t", level: 8}
-	want := "PATH=/bin SCHED_CORE=1 OTEL_SERVICE_NAME=x odd  NAMESPACE=ns TTRPC_ADDRESS=/t GRPC_ADDRESS=/g GOMAXPROCS=2 " + LogLevelEnv + "=8"
+	want := "PATH=/bin SCHED_CORE=1 OTEL_SERVICE_NAME=x odd  NAMESPACE=ns TTRPC_ADDRESS=/t GRPC_ADDRESS=/g GOMAXPROCS=1 " + runc.ProcsEnv + "=2 " + LogLevelEnv + "=8"
 	if got := strings.Join(given.forServing(r, "ns"), " "); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	given = environ{"GOMAXPROCS=7", LogLevelEnv + "=-4"}
-	if got := strings.Join(given.forServing(request{level: 8}, "ns"), " "); got != "GOMAXPROCS=7 "+LogLevelEnv+"=-4 NAMESPACE=ns" {
+	if got := strings.Join(given.forServing(request{level: 8}, "ns"), " "); got != LogLevelEnv+"=-4 NAMESPACE=ns GOMAXPROCS=1 "+runc.ProcsEnv+"=7" {
 		t.Errorf("%s", got)
 	}
 	if got := (environ{"A=1", "A=2=3", "AB=4"}).get("A"); got != "2=3" {

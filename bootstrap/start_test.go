@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 func TestStartAnswersEachContainerdInItsDialect(t *testing.T) {
@@ -162,7 +163,7 @@ func TestTheShimIsAProcessOfItsOwn(t *testing.T) {
 	env := environ(strings.Split(strings.TrimSuffix(string(environment), "\x00"), "\x00"))
 	for name, want := range map[string]string{
 		"NAMESPACE": testNamespace(), "TTRPC_ADDRESS": "/run/c.sock.ttrpc", "GRPC_ADDRESS": "/run/c.sock",
-		"GOMAXPROCS": "2", "SOME_PROXY": "there", "NOTIFY_SOCKET": "", "MAX_SHIM_VERSION": "",
+		"GOMAXPROCS": "1", runc.ProcsEnv: "2", "SOME_PROXY": "there", "NOTIFY_SOCKET": "", "MAX_SHIM_VERSION": "",
 	} {
 		if got := env.get(name); got != want {
 			t.Errorf("%s=%q, want %q", name, got, want)

@@ -98,6 +98,10 @@ func TestTheRuntimeGetsTheShimsEnvironmentWithoutTheShimsOwnBusiness(t *testing.
 	if got := environ(slices.Concat(own[:5], shim, own[5:])); !slices.Equal(got, shim) {
 		t.Errorf("got %q, want %q", got, shim)
 	}
+	got := environ([]string{ProcsEnv + "=2", "GOMAXPROCS=1", "PATH=/bin"})
+	if want := []string{"PATH=/bin", "GOMAXPROCS=2"}; !slices.Equal(got, want) {
+		t.Errorf("of a shim with a GOMAXPROCS of its own: got %q, want %q", got, want)
+	}
 
 	t.Setenv("NOTIFY_SOCKET", "/s")
 	t.Setenv("STUB_KEEPS", "this")

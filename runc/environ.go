@@ -1,23 +1,38 @@
 package runc
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// ProcsEnv is the variable of the shim's environment that holds the GOMAXPROCS
+// its daemon gave it. The shim has one of its own; the runtime gets this.
+const ProcsEnv = "HOLDFAST_RUNC_GOMAXPROCS"
 
 // environ is what the runtime gets of the shim's environment: all of it but
 // what speaks to the shim alone. PATH must stay, because the runtime looks up
 // criu, newuidmap and hooks by it.
 //
-// GOMAXPROCS stays as well if containerd set it: runc hands it on to the Go
-// process it starts inside the container's cgroup, whose threads count against
-// the container's own pids limit (runc commit 53fddb540).
+// GOMAXPROCS is the daemon's: runc hands it on to the Go process it starts
+// inside the container's cgroup, whose threads count against the container's own
+// pids limit (runc commit 53fddb540).
 func environ(shim []string) []string {
 	out := make([]string, 0, len(shim))
+	given := ""
 	for _, kv := range shim {
-		key, _, _ := strings.Cut(kv, "=")
+		key, value, _ := strings.Cut(kv, "=")
+		if key == ProcsEnv {
+			given = value
+		}
 		if !shimsOwn(key) {
 			out = append(out, kv)
 		}
 	}
-	return out
+	if given == "" {
+		return out
+	}
+	out = slices.DeleteFunc(out, func(kv string) bool { return strings.HasPrefix(kv, "GOMAXPROCS=") })
+	return append(out, "GOMAXPROCS="+given)
 }
 
 // shimsOwn reports whether a variable is the shim's business. The runtime
