@@ -37,7 +37,7 @@ const (
 
 // serve is the shim proper. It returns when it was shut down.
 func serve(flags bootstrap.Flags) error {
-	debug.SetGCPercent(40) // it sleeps for months: a small heap is worth more than a quick cycle
+	debug.SetGCPercent(gcPercent)
 	listener, err := bootstrap.Listen(flags)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func serve(flags bootstrap.Flags) error {
 		Ready:     set.ready,
 		Shutdown:  func() { close(ended) },
 	})
-	server, err := ttrpc.NewServer()
+	server, err := ttrpc.NewServer(ttrpc.WithUnaryServerInterceptor(new(tidy).call))
 	if err != nil {
 		return err
 	}

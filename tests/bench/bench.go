@@ -24,11 +24,11 @@ type effort struct {
 }
 
 func usual() effort {
-	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 3, Bulk: 1024, Lines: 256, Settle: 2 * time.Second}
+	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 3, Bulk: 1024, Lines: 256, Settle: 3 * time.Second}
 }
 
 func quick() effort {
-	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 1, Bulk: 512, Lines: 64, Settle: time.Second}
+	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 1, Bulk: 512, Lines: 64, Settle: 3 * time.Second}
 }
 
 // bench is one run.
