@@ -13,7 +13,7 @@ import (
 // never waits for the other side, and that the other side's absence gives
 // neither EOF nor EPIPE.
 type ends struct {
-	r, w *os.File // non-blocking; w is nil for the file that stands in for stdin's fifo
+	r, w *os.File // w is nil for the file that stands in for stdin's fifo
 }
 
 // openPath opens the fifo of that path, or, as containerd's own shim does, the
@@ -24,7 +24,7 @@ func openPath(path string, flag int) (*ends, *os.File, error) {
 		return nil, nil, fmt.Errorf("open fifo: %w", &os.PathError{Op: "stat", Path: path, Err: err})
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFIFO {
-		fifo, err := openFifo(path)
+		fifo, err := openFifo(path, flag&unix.O_ACCMODE == os.O_RDONLY)
 		return fifo, nil, err
 	}
 	f, err := os.OpenFile(path, flag, 0)
@@ -34,17 +34,31 @@ func openPath(path string, flag int) (*ends, *os.File, error) {
 	return nil, f, nil
 }
 
-func openFifo(path string) (*ends, error) {
-	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+// openFifo opens both ends. One is to be used, the reading one if reads, and is
+// made for the poller. The other is only held, like most descriptors of a shim,
+// and does without: that has a price in memory, and the poller would wake up for it.
+func openFifo(path string, reads bool) (*ends, error) {
+	r, err := openEnd(path, unix.O_RDONLY, reads)
 	if err != nil {
-		return nil, fmt.Errorf("open fifo: %w", err)
+		return nil, err
 	}
-	w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	w, err := openEnd(path, unix.O_WRONLY, !reads)
 	if err != nil {
 		r.Close()
-		return nil, fmt.Errorf("open fifo: %w", err)
+		return nil, err
 	}
 	return &ends{r: r, w: w}, nil
+}
+
+func openEnd(path string, flag int, polled bool) (*os.File, error) {
+	fd, err := unix.Open(path, flag|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil && !polled {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open fifo: %w", &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // openFile opens a log file for appending and makes its parents.

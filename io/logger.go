@@ -314,10 +314,7 @@ func (p *logPipe) discardLocked() error {
 		return err
 	}
 	r := newRelay(f, null)
-	go func() {
-		_ = r.run()
-		null.Close()
-	}()
+	r.start(func(error) { null.Close() })
 	return nil
 }
 

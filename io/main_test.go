@@ -36,6 +36,13 @@ func checked(m *testing.M) int {
 		r.Close()
 		w.Close()
 	}
+	// So is the waiting room, which stays.
+	silent.mu.Lock()
+	err := silent.open()
+	silent.mu.Unlock()
+	if err != nil {
+		panic(err)
+	}
 	goroutines, descriptors := runtime.NumGoroutine(), countFds()
 	code := m.Run()
 	if code != 0 {

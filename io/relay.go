@@ -18,7 +18,13 @@ const (
 	// usualCalm is how long a stream must have been silent for its pipes to be
 	// given their old size back.
 	usualCalm = 10 * time.Second
+	// silentAfter is how long one with small pipes must have been for its
+	// goroutine to end.
+	silentAfter = 500 * time.Millisecond
 )
+
+// errSilent says that src has been empty for a while.
+var errSilent = errors.New("silent")
 
 // copyBuffers and pageBuffers are taken only while bytes move: an idle stream
 // holds none.
@@ -27,10 +33,13 @@ var (
 	pageBuffers = sync.Pool{New: func() any { b := make([]byte, pageSize); return &b }}
 )
 
-// relay moves the bytes of src to dst until src ends. It runs in a goroutine
-// of its own and ends early when either file is closed.
+// relay moves the bytes of src to dst until src ends, or until either file is
+// closed and [relay.wake] called. It has a goroutine while bytes move and a
+// little longer.
 type relay struct {
 	src, dst *os.File
+	copies   bool          // through a buffer, whatever the files
+	done     func(error)   // called once, at the end: with nil at src's end
 	ended    chan struct{} // closed when it has ended
 
 	// The running goroutine's own. The two functions are what the poller calls
@@ -47,42 +56,53 @@ type relay struct {
 	sizes    pipeSizes
 	calm     time.Duration // see usualCalm
 	pace     pace
+	active   bool // something was moved since the deadline for reads was set
+	restless bool // src cannot be waited for but by a goroutine
 
 	total atomic.Int64 // bytes that are in dst, or were
 
 	mu    sync.Mutex
 	moved chan struct{} // closed when src is seen empty; nil while nobody waits for that; guarded by mu
 	busy  bool          // bytes may be in a buffer, neither in src nor in dst; guarded by mu
+
+	key uint64 // guarded by the waiting room's lock
 }
 
 func newRelay(src, dst *os.File) *relay {
 	return &relay{src: src, dst: dst, ended: make(chan struct{}), calm: usualCalm}
 }
 
-// run moves what is worth it with splice, where the files are such that it
-// can. It returns nil at src's end.
-func (r *relay) run() error {
-	defer close(r.ended)
-	if err := r.open(); err != nil {
-		return err
-	}
-	err := r.move()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-		err = r.copy()
-	}
-	return failure(err)
+// start begins to move.
+func (r *relay) start(done func(error)) {
+	r.done = done
+	go r.work()
 }
 
-// runCopying moves everything through a buffer. It returns nil at src's end.
-func (r *relay) runCopying() error {
-	defer close(r.ended)
-	if err := r.open(); err != nil {
-		return err
+// wake has a relay that waits see that a file of its was closed.
+func (r *relay) wake() { silent.wakeRelay(r) }
+
+// work moves until the end, or until src falls silent: then it leaves r to the
+// waiting room, which calls it again.
+func (r *relay) work() {
+	err := r.open()
+	for err == nil {
+		r.setDeadline()
+		if err = r.run(); !errors.Is(err, errSilent) {
+			break
+		}
+		if silent.enter(r) {
+			return
+		}
+		r.restless, err = true, nil
 	}
-	return failure(r.copy())
+	close(r.ended)
+	r.done(failure(err))
 }
 
 func (r *relay) open() (err error) {
+	if r.from != nil {
+		return nil
+	}
 	if r.from, err = r.src.SyscallConn(); err != nil {
 		return err
 	}
@@ -91,6 +111,19 @@ func (r *relay) open() (err error) {
 	}
 	r.get, r.put = r.tryGet, r.tryPut
 	return nil
+}
+
+// run moves what is worth it with splice, where the files are such that it
+// can.
+func (r *relay) run() error {
+	if !r.copies {
+		err := r.move()
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+			return err
+		}
+		r.copies = true
+	}
+	return r.copy()
 }
 
 // failure is err unless that is src's end. A pty's master says with EIO that
@@ -136,14 +169,9 @@ func (r *relay) copy() error {
 // moveBuffer waits until src has bytes and copies what one read gives of them.
 func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
 	r.buffers = buffers
-	if r.sizes.grown() {
-		_ = r.src.SetReadDeadline(time.Now().Add(r.calm)) // only a file without poller refuses, and has no end to wait for
-	}
 	err := r.from.Read(r.get)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		r.sizes.shrink(r.from, r.to)
-		_ = r.src.SetReadDeadline(time.Time{})
-		return 0, nil
+		return 0, r.pause()
 	}
 	if err != nil {
 		return 0, err
@@ -168,7 +196,34 @@ func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
 		}
 	}
 	r.total.Add(int64(n))
+	r.active = true
 	return n, nil
+}
+
+// setDeadline bounds the wait for something to read. Only a file without poller
+// refuses, and there is no waiting for one.
+func (r *relay) setDeadline() {
+	r.active = false
+	patience := silentAfter
+	if r.sizes.grown() {
+		patience = r.calm
+	}
+	deadline := time.Now().Add(patience)
+	if r.restless && !r.sizes.grown() {
+		deadline = time.Time{}
+	}
+	_ = r.src.SetReadDeadline(deadline)
+}
+
+// pause is what becomes of a relay whose deadline has passed: errSilent, with the
+// pipes small again, if nothing was moved since it was set.
+func (r *relay) pause() error {
+	if r.active {
+		r.setDeadline()
+		return nil
+	}
+	r.sizes.shrink(r.from, r.to)
+	return errSilent
 }
 
 // tryGet reads into a buffer; false when there is nothing to read.

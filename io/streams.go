@@ -35,14 +35,14 @@ type Owner struct{ UID, GID int }
 // when the runtime has done its work; [Streams.Drain] and [Streams.Close] at the
 // end, with [Streams.Release] between them for a process whose children may live on.
 //
-// It owns its descriptors and one goroutine a stream, which end by themselves
+// It owns its descriptors and the relays of its streams, which end by themselves
 // at the stream's end or at Close.
 type Streams struct {
 	paths   Paths
 	report  func(error)    // see Setup
 	outputs []*output      // set by Open, and with a terminal by Started
 	loggers []*logger      // set by Open
-	moves   sync.WaitGroup // of the goroutines that move outputs
+	moves   sync.WaitGroup // of the relays of outputs
 	closing sync.Once
 
 	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move
@@ -69,6 +69,8 @@ type output struct {
 	file *os.File
 	log  *logPipe
 	r    *relay // nil until there is a source; and for ever if the container writes to log itself
+
+	waste *relay // goes on reading when the sink has failed
 }
 
 func (o *output) sink() *os.File {
@@ -79,6 +81,18 @@ func (o *output) sink() *os.File {
 		return o.log.w
 	}
 	return o.file
+}
+
+// closeSource ends what moves from it.
+func (o *output) closeSource() {
+	if o.r == nil {
+		return
+	}
+	o.r.src.Close()
+	o.r.wake()
+	if o.waste != nil {
+		o.waste.wake()
+	}
 }
 
 // finish lets go of the writing end when everything was moved: that is the
@@ -290,32 +304,59 @@ func (s *Streams) Started() error {
 
 func (s *Streams) startLocked() {
 	s.moving = true
-	// A pty gives a few KiB at a time at most: copying them is cheaper than
-	// what splice makes of it, which takes pages for a whole pipe each time.
-	move := (*relay).run
-	if s.paths.Terminal {
-		move = (*relay).runCopying
-	}
 	if in := s.stdin; in != nil {
-		go func() {
-			_ = move(in.r) // EPIPE: the container reads no more; closed: CloseInput or Close
-			s.endInput(in)
-		}()
+		in.r.copies = s.paths.Terminal
+		// EPIPE: the container reads no more; closed: CloseInput or Close.
+		in.r.start(func(error) { s.endInput(in) })
 	}
 	for _, o := range s.outputs {
 		if o.r == nil {
 			continue
 		}
-		s.moves.Go(func() {
+		// A pty gives a few KiB at a time at most: copying them is cheaper than
+		// what splice makes of it, which takes pages for a whole pipe each time.
+		o.r.copies = s.paths.Terminal
+		s.moves.Add(1)
+		o.r.done = func(err error) { s.moved(o, err) }
+		go func() {
 			if !s.paths.Terminal {
 				o.hold()
 			}
-			if err := move(o.r); err != nil && !s.over() {
-				o.discard(err, s.report)
-			}
-			s.endOutput(o)
-		})
+			o.r.work()
+		}()
 	}
+}
+
+// moved is the end of o's relay. Was it the sink that failed, with err, then what
+// comes is thrown away until the end: that must neither block nor kill who
+// writes. That the last reader of a fifo has gone (see Release) is no news.
+func (s *Streams) moved(o *output, err error) {
+	end := func(error) {
+		s.endOutput(o)
+		s.moves.Done()
+	}
+	if err == nil || s.over() {
+		end(nil)
+		return
+	}
+	if !errors.Is(err, unix.EPIPE) {
+		s.report(fmt.Errorf("output is lost from now on: %w", &os.PathError{Op: "write", Path: o.sink().Name(), Err: err}))
+	}
+	o.sink().Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		end(nil)
+		return
+	}
+	waste := newRelay(o.r.src, null)
+	waste.copies = true
+	s.mu.Lock()
+	o.waste = waste
+	s.mu.Unlock()
+	waste.start(func(error) {
+		null.Close()
+		end(nil)
+	})
 }
 
 // over reports whether Close was called.
@@ -337,22 +378,6 @@ func (o *output) hold() {
 // begin ends hold. A relay that runs already takes it for a pause of its writer.
 func (o *output) begin() { _ = o.r.src.SetReadDeadline(time.Unix(1, 0)) }
 
-// discard throws away what comes, until the end: the sink has failed with err,
-// which must neither block nor kill who writes. That the last reader of a fifo
-// has gone (see Release) is no news.
-func (o *output) discard(err error, report func(error)) {
-	if !errors.Is(err, unix.EPIPE) {
-		report(fmt.Errorf("output is lost from now on: %w", &os.PathError{Op: "write", Path: o.sink().Name(), Err: err}))
-	}
-	o.sink().Close()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer null.Close()
-	_ = newRelay(o.r.src, null).runCopying()
-}
-
 // endInput closes the container's stdin, which it sees as EOF.
 func (s *Streams) endInput(in *input) {
 	s.mu.Lock()
@@ -360,6 +385,9 @@ func (s *Streams) endInput(in *input) {
 	in.fifo.close()
 	if in.pipe != nil {
 		in.pipe.Close()
+	}
+	if in.r != nil {
+		in.r.wake()
 	}
 	if s.stdin == in {
 		s.stdin = nil
@@ -512,9 +540,7 @@ func (s *Streams) closeFiles() {
 	s.closeChildLocked()
 	s.closeSocketLocked()
 	for _, o := range s.outputs {
-		if o.r != nil {
-			o.r.src.Close()
-		}
+		o.closeSource()
 		switch {
 		case o.file != nil:
 			o.file.Close()

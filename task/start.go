@@ -104,6 +104,7 @@ func (s *Service) startExec(ctx context.Context, c *container, p *process.Proces
 	defer c.settle(c.init) // it may have waited for this exec alone
 	defer c.settle(p)
 	e.cancel = nil
+	e.spec = nil // it starts once
 	if err != nil {
 		// It never ran, so nobody is told of its end; but who waits for it
 		// learns that there is nothing to wait for.
