@@ -20,15 +20,17 @@ type effort struct {
 	Streams int           `json:"streams"` // rounds of stdout
 	Bulk    int           `json:"bulk"`    // MiB of 64 KiB writes in a round
 	Lines   int           `json:"lines"`   // MiB of 100-byte writes in a round
+	Storm   int           `json:"storm"`   // containers started eight at a time
+	Probes  time.Duration `json:"probes"`  // ns of exec probes
 	Settle  time.Duration `json:"settle"`  // ns of quiet before memory is looked at
 }
 
 func usual() effort {
-	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 3, Bulk: 1024, Lines: 256, Settle: 3 * time.Second}
+	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 3, Bulk: 1024, Lines: 256, Storm: 200, Probes: time.Minute, Settle: 3 * time.Second}
 }
 
 func quick() effort {
-	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 1, Bulk: 512, Lines: 64, Settle: 3 * time.Second}
+	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 1, Bulk: 512, Lines: 64, Storm: 24, Probes: 4 * time.Second, Settle: 3 * time.Second}
 }
 
 // bench is one run.
@@ -93,6 +95,12 @@ func (b *bench) group(name string) error {
 		return b.execs()
 	case groupStdout:
 		return b.stdout()
+	case groupStorm:
+		return b.storm()
+	case groupProbes:
+		return b.probes()
+	case groupRuns:
+		return b.runs()
 	}
 	return fmt.Errorf("there is no group %q", name)
 }

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/holdfast-shim/holdfast/client"
+	"github.com/holdfast-shim/holdfast/proto"
+	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/proto/types"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
@@ -46,7 +48,7 @@ func (d *daemon) launch(ctx context.Context, args ...string) (_ *container, took
 	if c.bundle, err = d.NewBundle(c.id, config); err != nil {
 		return nil, 0, err
 	}
-	d.live[c.id] = c
+	d.begins(c)
 	began := time.Now()
 	if c.shim, err = d.Start(ctx, c.bundle, nil); err != nil {
 		return nil, 0, err
@@ -62,10 +64,16 @@ func (c *container) create(ctx context.Context, out io.Writer) (took time.Durati
 	if c.io, err = client.NewIO(c.d.Fifos, c.id, client.Streams{Stdout: out, Stderr: io.Discard}); err != nil {
 		return 0, err
 	}
+	var options *wkt.Any
+	if c.d.runtime != "" {
+		if options, err = proto.Pack(&runcopts.Options{BinaryName: c.d.runtime}); err != nil {
+			return 0, err
+		}
+	}
 	return timed(func() error {
 		_, err := c.shim.Task.Create(ctx, &task.CreateTaskRequest{
 			Id: c.id, Bundle: c.bundle.Path, Rootfs: []*types.Mount{c.rootfs},
-			Stdout: c.io.Stdout, Stderr: c.io.Stderr,
+			Stdout: c.io.Stdout, Stderr: c.io.Stderr, Options: options,
 		})
 		return err
 	})
@@ -132,7 +140,7 @@ func (c *container) shutdown(ctx context.Context) (took time.Duration, err error
 func (c *container) finish(ctx context.Context) error {
 	c.io.GiveUp()
 	err := errors.Join(c.io.Wait(ctx), c.io.Close(), c.shim.Close(), c.hold.Close(), c.bundle.Delete())
-	delete(c.d.live, c.id)
+	c.d.ends(c)
 	return err
 }
 
@@ -173,7 +181,7 @@ func (c *container) abandon() error {
 		errs = append(errs, c.io.Close())
 	}
 	errs = append(errs, c.bundle.Delete())
-	delete(c.d.live, c.id)
+	c.d.ends(c)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clear away %s of %s: %w", c.id, c.d.shim.Name, err)
 	}

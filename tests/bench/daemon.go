@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +32,10 @@ type daemon struct {
 	dir    string
 	rootfs string // busybox; shared by all, written by none
 
-	count int
+	runtime string // of containers, by its path; "" is the shim's default
+
+	mu    sync.Mutex            // guards what is below
+	count int                   // of ids
 	live  map[string]*container // those whose story has not ended, by id
 }
 
@@ -84,8 +89,22 @@ func (d *daemon) overlay(id string) (*types.Mount, error) {
 }
 
 func (d *daemon) nextID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.count++
 	return fmt.Sprintf("c%d", d.count)
+}
+
+func (d *daemon) begins(c *container) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live[c.id] = c
+}
+
+func (d *daemon) ends(c *container) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.live, c.id)
 }
 
 // exited waits for the exit event of a process and returns it.
@@ -174,7 +193,7 @@ func (d *daemon) removeSockets() error {
 // close ends what still lives and removes all there is of the daemon.
 func (d *daemon) close() error {
 	errs := []error{d.killAll(), d.removeSockets()}
-	for _, c := range d.live {
+	for _, c := range slices.Collect(maps.Values(d.live)) {
 		errs = append(errs, c.abandon())
 	}
 	errs = append(errs, d.events.Stop(), client.UnmountAll(d.dir))

@@ -23,6 +23,7 @@ type options struct {
 	groups []string
 	effort effort
 	json   string
+	svg    string
 	check  bool
 }
 
@@ -60,6 +61,7 @@ func parse(args []string) (*options, error) {
 	shims := fs.Int("shims", e.Shims, fmt.Sprintf("shims that are idle at the same time (with -quick %d)", few.Shims))
 	execs := fs.Int("execs", e.Execs, fmt.Sprintf("execs before memory is looked at again, up to 20000 (with -quick %d)", few.Execs))
 	fs.StringVar(&o.json, "json", "", "write the results to this `file` too")
+	fs.StringVar(&o.svg, "svg", "", "draw plots into this `directory` too")
 	fs.BoolVar(&o.check, "check", false, "fail when our shim is past the limits for checks")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -129,6 +131,11 @@ func run(o *options) (err error) {
 	}
 	if o.json != "" {
 		if err := r.writeJSON(o.json); err != nil {
+			return err
+		}
+	}
+	if o.svg != "" {
+		if err := r.writeSVG(o.svg); err != nil {
 			return err
 		}
 	}

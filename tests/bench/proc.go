@@ -53,10 +53,12 @@ const userHz = 100
 type procStat struct {
 	threads int
 	cpu     time.Duration // of the process alone, user's and system's
+	reaped  time.Duration // of the children that it has waited for
 }
 
 // parseStat reads the fields behind the name, which may hold spaces and
-// parentheses itself: 14 and 15 are the times, 20 the threads.
+// parentheses itself: 14 and 15 are the times, 16 and 17 those of the children, 20
+// the threads.
 func parseStat(b []byte) (procStat, error) {
 	end := bytes.LastIndexByte(b, ')')
 	fields := strings.Fields(string(b[end+1:]))
@@ -64,13 +66,18 @@ func parseStat(b []byte) (procStat, error) {
 	if end < 0 || len(fields) <= 20-first {
 		return procStat{}, fmt.Errorf("stat: %w: %q", errProc, b)
 	}
-	utime, err1 := strconv.ParseUint(fields[14-first], 10, 40)
-	stime, err2 := strconv.ParseUint(fields[15-first], 10, 40)
-	threads, err3 := strconv.Atoi(fields[20-first])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	var ticks [4]time.Duration // of user's and system's time, then of the children's
+	var errs []error
+	for i := range ticks {
+		n, err := strconv.ParseUint(fields[14-first+i], 10, 40)
+		ticks[i] = time.Duration(n) * (time.Second / userHz)
+		errs = append(errs, err)
+	}
+	threads, err := strconv.Atoi(fields[20-first])
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return procStat{}, fmt.Errorf("stat: %w: %w", errProc, err)
 	}
-	return procStat{threads: threads, cpu: time.Duration(utime+stime) * (time.Second / userHz)}, nil
+	return procStat{threads: threads, cpu: ticks[0] + ticks[1], reaped: ticks[2] + ticks[3]}, nil
 }
 
 // usage is what one process holds at one moment.
