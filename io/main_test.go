@@ -37,12 +37,7 @@ func checked(m *testing.M) int {
 		w.Close()
 	}
 	// So is the waiting room, which stays.
-	silent.mu.Lock()
-	err := silent.open()
-	silent.mu.Unlock()
-	if err != nil {
-		panic(err)
-	}
+	silent.prepare()
 	goroutines, descriptors := runtime.NumGoroutine(), countFds()
 	code := m.Run()
 	if code != 0 {

@@ -25,6 +25,17 @@ type waitingRoom struct {
 	relays map[uint64]*relay // those that wait, by key; a key is used once
 }
 
+// prepare makes the set before there is anybody to wait, so that what a shim has
+// open does not depend on whether a stream has been silent yet. Should it fail,
+// enter tries again.
+func (w *waitingRoom) prepare() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.epoll == nil {
+		_ = w.open()
+	}
+}
+
 // enter has r wait: its work goes on in a goroutine of its own when there is
 // something to do, or after wake. When it reports false, r's work is still the
 // caller's.

@@ -120,6 +120,7 @@ func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 	if set.Report == nil {
 		set.Report = func(error) {}
 	}
+	silent.prepare()
 	s := &Streams{paths: p, report: set.Report}
 	defer func() {
 		if err != nil {
