@@ -13,10 +13,10 @@ import (
 
 	"github.com/holdfast-shim/holdfast/proto"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
-	"github.com/holdfast-shim/holdfast/runc"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/runtimeopts"
 	"github.com/holdfast-shim/holdfast/proto/wkt"
+	"github.com/holdfast-shim/holdfast/runc"
 )
 
 func marshal(t testing.TB, m proto.Message) []byte {
