@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -14,7 +15,9 @@ import (
 )
 
 func deleteOf(s *Service, id, exec string) (*task.DeleteResponse, error) {
-	return s.Delete(context.Background(), &task.DeleteRequest{Id: id, ExecId: exec})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return s.Delete(ctx, &task.DeleteRequest{Id: id, ExecId: exec})
 }
 
 func TestDeleteKeepsItsAnswerForWhoAsksAgain(t *testing.T) {
@@ -72,6 +75,15 @@ func TestAnswersThatAreKeptHaveABound(t *testing.T) {
 	}
 }
 
+func await(t *testing.T, what string, from <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-from:
+	case <-time.After(patience):
+		t.Fatalf("%s: it did not happen", what)
+	}
+}
+
 // beingMade is a container whose Create is under way until it is given up.
 func beingMade(t *testing.T, s *Service) (given chan struct{}, undo func()) {
 	t.Helper()
@@ -101,7 +113,7 @@ func TestDeleteOfAContainerThatIsBeingMadeHasItUndone(t *testing.T) {
 		_, err := deleteOf(s, "c", "")
 		answered <- err
 	}()
-	<-given
+	await(t, "the making is given up", given)
 	select {
 	case err := <-answered:
 		t.Fatalf("answered before it was undone: %v", err)
@@ -127,7 +139,7 @@ func TestShutdownInTheNameOfAContainerThatIsBeingMadeHasItUndone(t *testing.T) {
 		t.Error("it was given up in another's name")
 	}
 	shutdown("c")
-	<-given
+	await(t, "the making is given up", given)
 	undo()
 	if *downs != 1 {
 		t.Errorf("the shim ended %d times", *downs)
