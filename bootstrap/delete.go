@@ -124,6 +124,12 @@ func (d *deletion) run(ctx context.Context) {
 		if err := removeSockets(d.dir); err != nil {
 			d.complain(err)
 		}
+		// Of a shim that died while criu worked.
+		for _, dir := range []string{d.dir, filepath.Join(d.dir, bundle.WorkLink), filepath.Join(d.dir, bundle.WorkLink, "criu-work")} {
+			if err := runc.ScrubWork(dir); err != nil {
+				d.complain(err)
+			}
+		}
 	}
 	for _, path := range d.shimSockets(group) {
 		if err := removeIfDead(path, d.Flags.ID); err != nil {

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/mount"
 )
@@ -72,4 +75,29 @@ func (r *Runtime) dir() string {
 		return ""
 	}
 	return filepath.Join(r.Root, r.ID)
+}
+
+// ScrubWork unmounts what criu leaves mounted in its work path when it is killed:
+// hierarchies of cgroups, into which whoever removes that directory would reach. Dir
+// must be one container's alone; that it is missing is no error.
+func ScrubWork(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".criu.") || !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		undo := mount.UnmountAll(path)
+		if undo == nil {
+			undo = os.Remove(path)
+		}
+		err = errors.Join(err, undo)
+	}
+	if err != nil {
+		return fmt.Errorf("remove what criu has left: %w", err)
+	}
+	return nil
 }

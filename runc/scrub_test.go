@@ -133,3 +133,50 @@ func TestTheRootfsThatAKilledRestoreLeavesMountedIsSpared(t *testing.T) {
 		t.Error("the runtime's directory is left")
 	}
 }
+
+// Criu mounts the hierarchies of cgroups there while it restores.
+func TestWhatAKilledCriuLeavesMountedInItsWorkPathIsUnmounted(t *testing.T) {
+	kernels, real := t.TempDir(), t.TempDir()
+	file := filepath.Join(kernels, "cgroup.procs")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	work := filepath.Join(t.TempDir(), "work") // a link, as in a bundle
+	if err := os.Symlink(real, work); err != nil {
+		t.Fatal(err)
+	}
+	yard := filepath.Join(real, ".criu.cgyard.E9xxdW")
+	at := filepath.Join(yard, "systemd")
+	if err := os.Mkdir(yard, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for unix.Unmount(at, unix.MNT_DETACH) == nil {
+		}
+		_ = unix.Unmount(yard, unix.MNT_DETACH)
+	})
+	if err := unix.Mount("none", yard, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(kernels, at, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(real, "restore.log")
+	if err := os.WriteFile(log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := ScrubWork(work); err != nil {
+			t.Error(err)
+		}
+	}
+	if exists(yard) || !exists(file) || !exists(log) {
+		t.Errorf("criu's: %v, the kernel's: %v, the log: %v", exists(yard), exists(file), exists(log))
+	}
+	if err := ScrubWork(filepath.Join(work, "none")); err != nil {
+		t.Error(err)
+	}
+}

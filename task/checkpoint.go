@@ -98,7 +98,7 @@ func (c *container) checkpoint(ctx context.Context, o *runc.CheckpointOpts) (err
 	ours := o.WorkPath == ""
 	if ours {
 		o.WorkPath = filepath.Join(c.workDir(), "criu-work")
-		defer os.RemoveAll(o.WorkPath)
+		defer c.removeWork(o.WorkPath)
 	}
 	if err := c.runtime.Checkpoint(ctx, *o); err != nil {
 		c.keepDumpLog(err, ours)
@@ -134,6 +134,18 @@ func (c *container) workDir() string {
 		return dir
 	}
 	return c.bundle
+}
+
+// removeWork removes the directory that criu worked in, unless it left there what
+// must not be removed with it.
+func (c *container) removeWork(dir string) {
+	err := runc.ScrubWork(dir)
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		c.log.Warn("criu's directory is left", log.Err(err))
+	}
 }
 
 // maxDumpLog is how much of criu's log is kept, from its end: bundles lie in

@@ -48,10 +48,16 @@ func restoreOpts(r *task.CreateTaskRequest, opts *runcopts.Options) (*runc.Resto
 // made it: the start may be tried again, or the container deleted.
 func (s *Service) restore(ctx context.Context, c *container, from *restoration) error {
 	opts := from.opts
-	if opts.WorkPath == "" {
+	ours := opts.WorkPath == ""
+	if ours {
 		opts.WorkPath = c.workDir()
 	}
 	child, err := from.launch.Restore(ctx, opts)
+	if err != nil && ours {
+		if scrub := runc.ScrubWork(opts.WorkPath); scrub != nil {
+			err = fmt.Errorf("%w (and: %w)", err, scrub)
+		}
+	}
 	var (
 		group group
 		oom   oomWatch

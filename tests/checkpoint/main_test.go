@@ -11,10 +11,12 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// start starts a daemon whose shims find a criu that works.
+// start starts a daemon whose shims find a criu that works. The test runs beside
+// others: criu waits more than it works.
 func start(t *testing.T, options ...harness.Option) *harness.Daemon {
 	t.Helper()
 	criu.Need(t)
+	t.Parallel()
 	return harness.New(t, options...)
 }
 
