@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -104,6 +105,23 @@ func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResp
 	return resp, nil
 }
 
+// groupLimit is how long processes that were killed may take to leave their group.
+const groupLimit = 5 * time.Second
+
+// removeGroup removes what a runtime may leave: runc gives up on a group that is busy
+// for a third of a second, as it is when a machine has no time for those who are
+// dying in it, and says so to its log alone.
+func (c *container) removeGroup(ctx context.Context, g group) {
+	if g == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, groupLimit)
+	defer cancel()
+	if err := g.Remove(ctx); err != nil && !errors.Is(err, cgroup.ErrNotOwn) {
+		c.log.Warn("the container's cgroup is left", log.Err(err))
+	}
+}
+
 func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteResponse, error) {
 	if err := c.stopCreated(ctx); err != nil {
 		return nil, err
@@ -145,6 +163,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 	if err := c.runtime.Delete(ctx, unmade); err != nil && !errors.Is(err, runc.ErrNotFound) {
 		return nil, err
 	}
+	c.removeGroup(ctx, group)
 	rootfs := filepath.Join(c.bundle, bundle.Rootfs)
 	if err := mount.UnmountAll(rootfs); err != nil {
 		return nil, fmt.Errorf("unmount the rootfs of container %q: %w", c.id, err)

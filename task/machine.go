@@ -45,6 +45,7 @@ type group interface {
 	BecomesFrozen(want bool) (bool, error)
 	Signal(sig unix.Signal, except int) error
 	Thaw() error
+	Remove(context.Context) error
 	Pids() ([]int, error)
 	Stats() (proto.Message, error)
 }

@@ -270,6 +270,9 @@ func (g fakeGroup) Kill() error {
 	return nil
 }
 
+// Remove has nothing to do: runtimes there leave nothing.
+func (g fakeGroup) Remove(context.Context) error { return nil }
+
 // Signal is minded by nobody there.
 func (g fakeGroup) Signal(unix.Signal, int) error { return nil }
 

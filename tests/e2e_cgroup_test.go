@@ -414,3 +414,36 @@ func pidOf(t *testing.T, d *harness.Daemon, c *harness.Container) int {
 	}
 	return int(s.Pid)
 }
+
+// On a machine without time for those who are dying, runc gives up on removing their
+// group and answers that all is well.
+func TestACgroupThatTheRuntimeLeftIsRemoved(t *testing.T) {
+	d := harness.New(t)
+	stub := d.Stub()
+	c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Options: stub.Options()})
+	c.Start()
+	dirs := cgroupDirs(t, d, c)
+	c.Kill(syscall.SIGKILL)
+	c.Wait()
+	stub.Set(map[string]harness.Fault{"delete": {Times: 1, After: true, Mark: stub.File("deleted"), Until: stub.File("go")}})
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Container.Delete(d.Ctx())
+		done <- err
+	}()
+	stub.WaitFile(d, "deleted")
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(dir, "inner"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stub.Touch("go")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+}
