@@ -1,6 +1,7 @@
 package stdio
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 // neither EOF nor EPIPE.
 type ends struct {
 	r, w *os.File // w is nil for the file that stands in for stdin's fifo
+	met  bool     // a reader was there, or waiting to be let in, when it was opened
 }
 
 // openPath opens the fifo of that path, or, as containerd's own shim does, the
@@ -38,16 +40,62 @@ func openPath(path string, flag int) (*ends, *os.File, error) {
 // made for the poller. The other is only held, like most descriptors of a shim,
 // and does without: that has a price in memory, and the poller would wake up for it.
 func openFifo(path string, reads bool) (*ends, error) {
+	// The writing end alone can be opened if there is a reader.
+	w, err := openEnd(path, unix.O_WRONLY, !reads)
+	met := err == nil
+	if err != nil && !errors.Is(err, unix.ENXIO) {
+		return nil, err
+	}
 	r, err := openEnd(path, unix.O_RDONLY, reads)
 	if err != nil {
+		if met {
+			w.Close()
+		}
 		return nil, err
 	}
-	w, err := openEnd(path, unix.O_WRONLY, !reads)
-	if err != nil {
-		r.Close()
-		return nil, err
+	if !met {
+		if w, err = openEnd(path, unix.O_WRONLY, !reads); err != nil {
+			r.Close()
+			return nil, err
+		}
 	}
-	return &ends{r: r, w: w}, nil
+	return &ends{r: r, w: w, met: met}, nil
+}
+
+// Pauses between two knocks, the first and the longest.
+const (
+	knockFirst   = 5 * time.Millisecond
+	knockLongest = time.Second
+)
+
+// knock lets in who comes to read when the stream is over, until stop is closed.
+// Clients open a fifo in their own time, in a way that waits for a writer, and of
+// one that comes after the last writer has gone nothing would ever come. A writer
+// that is there for a moment is enough.
+func (e *ends) knock(stop <-chan struct{}) {
+	held := true // r is
+	for pause := knockFirst; ; pause = min(2*pause, knockLongest) {
+		// Not before: the last close of a fifo throws its bytes away.
+		if held && unread(e.r) == 0 {
+			e.r.Close()
+			held = false
+		}
+		w, err := openEnd(e.r.Name(), unix.O_WRONLY, false)
+		switch {
+		case err == nil:
+			w.Close()
+			if !held {
+				return
+			}
+		case !errors.Is(err, unix.ENXIO):
+			return // who made the fifo has removed it
+		}
+		select {
+		case <-time.After(pause):
+		case <-stop:
+			return
+		}
+	}
 }
 
 func openEnd(path string, flag int, polled bool) (*os.File, error) {

@@ -44,6 +44,8 @@ type Streams struct {
 	loggers []*logger      // set by Open
 	moves   sync.WaitGroup // of the relays of outputs
 	closing sync.Once
+	gone    chan struct{} // closed when nobody will come any more who wants the outputs
+	goes    sync.Once     // for gone
 
 	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move
 	stdin  *input      // nil: none, or over
@@ -98,16 +100,18 @@ func (o *output) closeSource() {
 // finish lets go of the writing end when everything was moved: that is the
 // reader's EOF, if no stream shares the fifo. While the reader is away with
 // bytes unread, the reading end stays open, because the last close of a fifo
-// throws its bytes away.
-func (o *output) finish() {
+// throws its bytes away. It reports whether a reader may come that has to be let in.
+func (o *output) finish() (late bool) {
 	o.r.src.Close()
 	o.sink().Close()
 	if o.fifo == nil {
-		return
+		return false
 	}
-	if unread(o.fifo.r) == 0 {
+	if o.fifo.met && unread(o.fifo.r) == 0 {
 		o.fifo.r.Close()
+		return false
 	}
+	return true
 }
 
 // Open opens what p names, makes the pipes, and starts the loggers and waits
@@ -121,7 +125,7 @@ func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 		set.Report = func(error) {}
 	}
 	silent.prepare()
-	s := &Streams{paths: p, report: set.Report}
+	s := &Streams{paths: p, report: set.Report, gone: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -398,7 +402,9 @@ func (s *Streams) endInput(in *input) {
 func (s *Streams) endOutput(o *output) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o.finish()
+	if o.finish() {
+		go o.fifo.knock(s.gone)
+	}
 	if s.term != nil {
 		s.term.close()
 		s.term = nil
@@ -477,6 +483,7 @@ func (s *Streams) Wait() {
 // deleted, so whoever wants what its children still write has the fifo open.
 // When the last of these goes, the rest is thrown away.
 func (s *Streams) Release() {
+	s.goes.Do(func() { close(s.gone) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.outputs {
@@ -534,6 +541,7 @@ func (s *Streams) Close() {
 }
 
 func (s *Streams) closeFiles() {
+	s.goes.Do(func() { close(s.gone) })
 	s.CloseInput()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -599,3 +599,42 @@ func TestDrainDoesNotWaitForAProcessThatNeverCameToBe(t *testing.T) {
 		}
 	}
 }
+
+// Containerd opens its end in a goroutine of its own, which waits for a writer in
+// the kernel, and that may come to run when all is over.
+func TestAReaderThatComesWhenTheStreamIsOverIsLetIn(t *testing.T) {
+	for _, text := range []string{"", "said before it came"} {
+		p := Paths{Stdout: mkfifo(t, "out")}
+		s := open(t, p)
+		c := child(t, s)
+		fmt.Fprint(c[1], text)
+		c[1].Close()
+		end(t, s.outputs[0].r)
+		s.Wait() // the writing end is gone
+		got := make(chan string, 1)
+		go func() {
+			f, err := os.OpenFile(p.Stdout, os.O_RDONLY, 0) // waits for a writer
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			b, err := io.ReadAll(f)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- string(b)
+		}()
+		select {
+		case g := <-got:
+			if g != text {
+				t.Errorf("got %q, want %q", g, text)
+			}
+		case <-time.After(patience):
+			t.Errorf("%q: the reader waits still", text)
+			if w, err := os.OpenFile(p.Stdout, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+				w.Close()
+			}
+		}
+	}
+}
