@@ -124,7 +124,9 @@ func Open(ctx context.Context, p Paths, set Setup) (_ *Streams, err error) {
 	if set.Report == nil {
 		set.Report = func(error) {}
 	}
-	silent.prepare()
+	if p.Stdin != "" || p.Stdout != "" || p.Stderr != "" {
+		silent.prepare()
+	}
 	s := &Streams{paths: p, report: set.Report, gone: make(chan struct{})}
 	defer func() {
 		if err != nil {
