@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,21 +16,16 @@ type release struct {
 	name     string       // as in README's table: "1.6"
 	suite    debian.Suite // which has it, and the Docker
 	packages []string     // of the suite
-	// source is the version of the Go module to build instead of the suite's.
-	source string
 
 	dir string // holds the programs, once they are there
 }
 
-// releases are those that nodes run, the oldest first: what Debian has of them,
-// and the newest that there is.
+// releases are those that nodes run, the oldest first, as Debian has them.
 func releases() []*release {
-	forky := []string{"containerd", "docker.io", "docker-cli", "tini-static"}
 	return []*release{
 		{name: "1.6", suite: "bookworm", packages: []string{"containerd", "docker.io", "tini"}},
 		{name: "1.7", suite: "trixie", packages: []string{"containerd", "docker.io", "docker-cli", "tini"}},
-		{name: "2.1", suite: "forky", packages: forky},
-		{name: "2.4", suite: "forky", packages: forky, source: "v2.4.2"},
+		{name: "2.1", suite: "forky", packages: []string{"containerd", "docker.io", "docker-cli", "tini-static"}},
 	}
 }
 
@@ -42,9 +35,6 @@ var (
 	dockerPrograms     = []string{"dockerd", "docker", "docker-init"}
 )
 
-// containerdModule is what a release is built from.
-const containerdModule = "github.com/containerd/containerd/v2"
-
 // fetch brings the release's programs into the cache.
 func (r *release) fetch(ctx context.Context) error {
 	all := append(append([]string{}, containerdPrograms...), dockerPrograms...)
@@ -53,21 +43,6 @@ func (r *release) fetch(ctx context.Context) error {
 		return fmt.Errorf("fetch containerd and Docker of %s: %w", r.suite, err)
 	}
 	r.dir = dir
-	if r.source == "" {
-		return nil
-	}
-	built, err := debian.Keep(ctx, "daemons-"+r.source, all, func(ctx context.Context, into string) error {
-		for _, name := range dockerPrograms {
-			if err := os.Symlink(filepath.Join(dir, name), filepath.Join(into, name)); err != nil {
-				return err
-			}
-		}
-		return build(ctx, r.source, into)
-	})
-	if err != nil {
-		return fmt.Errorf("build containerd %s: %w", r.source, err)
-	}
-	r.dir = built
 	return nil
 }
 
@@ -103,33 +78,6 @@ func program(tree, name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("there is no program %s in the packages", name)
-}
-
-// build builds containerd's programs from the module's source.
-func build(ctx context.Context, version, into string) error {
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", containerdModule+"@"+version)
-	cmd.Dir = into // outside of this module
-	out, err := cmd.Output()
-	var module struct{ Dir, Error string }
-	if jerr := json.Unmarshal(out, &module); jerr == nil && module.Error != "" {
-		err = errors.New(module.Error)
-	}
-	if err != nil {
-		return fmt.Errorf("download: %w", err)
-	}
-	cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "no_btrfs no_devmapper no_zfs",
-		"-ldflags", "-s -w -X "+containerdModule+"/version.Version="+strings.TrimPrefix(version, "v"),
-		"-o", into+string(filepath.Separator))
-	for _, name := range containerdPrograms {
-		cmd.Args = append(cmd.Args, "./cmd/"+name)
-	}
-	cmd.Dir = module.Dir
-	// As it is released for other than Debian: static.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
 }
 
 // version is what the daemon says that it is.
