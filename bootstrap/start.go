@@ -60,20 +60,40 @@ func Start(c *Call) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	s, version, err := claim(path, c.Flags.ID, r.dialect.version(), patience)
-	if err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	if s == nil {
-		err = tell(c.Stdout, dir, path, r.dialect, version)
-	} else if err = launch(c, r, env, dir, s); err != nil {
-		s.remove()
-	}
-	if err != nil {
+	if err := serveAt(c, r, env, dir, path); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	return nil
 }
+
+// serveAt has a shim listen at path and answers. The address is written into the
+// bundle before there is anything at it: a containerd that is restarted may know no
+// other way to the shim, nor `delete`, should this process be killed half-way, to
+// its socket. A failure leaves no address file.
+func serveAt(c *Call, r request, env environ, dir, path string) (err error) {
+	if err := bundle.WriteAddress(dir, addressOf(path)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(filepath.Join(dir, bundle.AddressFile))
+		}
+	}()
+	s, version, err := claim(path, c.Flags.ID, r.dialect.version(), patience)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return tell(c.Stdout, path, r.dialect, version)
+	}
+	if err := launch(c, r, env, dir, s); err != nil {
+		s.remove()
+		return err
+	}
+	return nil
+}
+
+func addressOf(path string) string { return "unix://" + path }
 
 // launch makes the shim that serves s and answers. After an error the caller
 // removes s; the rest is undone.
@@ -85,7 +105,7 @@ func launch(c *Call, r request, env environ, dir string, s *socket) error {
 	if err != nil {
 		return err
 	}
-	if err := tell(c.Stdout, dir, s.path, r.dialect, r.dialect.version()); err != nil {
+	if err := tell(c.Stdout, s.path, r.dialect, r.dialect.version()); err != nil {
 		killAndReap(pid)
 		return err
 	}
@@ -135,19 +155,13 @@ func (d dialect) version() int {
 	return 2
 }
 
-// tell writes the address into the bundle, for a containerd that is restarted and
-// knows no other way, and then answers. A failure leaves no address file.
-func tell(stdout io.Writer, dir, path string, d dialect, version int) error {
-	address := "unix://" + path
-	out, err := answer(d, address, version)
+// tell answers where the shim listens.
+func tell(stdout io.Writer, path string, d dialect, version int) error {
+	out, err := answer(d, addressOf(path), version)
 	if err != nil {
 		return err
 	}
-	if err := bundle.WriteAddress(dir, address); err != nil {
-		return err
-	}
 	if err := put(stdout, out); err != nil {
-		os.Remove(filepath.Join(dir, bundle.AddressFile))
 		return fmt.Errorf("answer: %w", err)
 	}
 	return nil
