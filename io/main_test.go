@@ -28,9 +28,6 @@ func TestMain(m *testing.M) {
 // checked runs the tests and fails if they leave goroutines or descriptors.
 func checked(m *testing.M) int {
 	flag.Parse()
-	if flag.Lookup("test.fuzz").Value.String() != "" {
-		return m.Run() // go test's own workers and signals are not ours to count
-	}
 	// What the runtime and package os open for themselves is open then.
 	if r, w, err := os.Pipe(); err == nil {
 		r.Close()
@@ -38,6 +35,9 @@ func checked(m *testing.M) int {
 	}
 	// So is the waiting room, which stays.
 	silent.prepare()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		return m.Run() // go test's own workers and signals are not ours to count
+	}
 	goroutines, descriptors := runtime.NumGoroutine(), countFds()
 	code := m.Run()
 	if code != 0 {
