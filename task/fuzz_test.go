@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,7 +33,7 @@ import (
 	"github.com/holdfast-shim/holdfast/runc"
 )
 
-// prison is the directory of the workers of a process that fuzzes.
+// prison is where each worker of a process that fuzzes has a directory.
 func prison(pid int) string { return filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-fuzz-%d", pid)) }
 
 func worker() bool {
@@ -53,11 +54,8 @@ var confine = sync.OnceValue(func() error {
 	if !worker() || os.Geteuid() != 0 {
 		return nil
 	}
-	dir := prison(os.Getppid())
-	if err := os.RemoveAll(dir); err != nil { // a worker's before this one
-		return err
-	}
-	if err := os.Mkdir(dir, 0o777); err != nil {
+	dir := filepath.Join(prison(os.Getppid()), strconv.Itoa(os.Getpid()))
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	// For bundles, tests' own directories, and what requests make.
