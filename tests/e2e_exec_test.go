@@ -142,6 +142,7 @@ func TestManyExecsAtOnceAllTellTheirOwnStatus(t *testing.T) {
 	}
 	wg.Wait()
 	c.Finish()
+	d.WaitEvent(c, "delete 137")
 	if n := len(d.Story(c.ContainerID)); n != 2+3*execs+2 {
 		t.Errorf("%d events", n)
 	}
