@@ -191,6 +191,7 @@ func TestExecsEndBeforeInitDoesWhenInitDies(t *testing.T) {
 		e.Delete()
 	}
 	c.Delete()
+	d.WaitEvent(c, "delete 137")
 	story := d.Story(c.ContainerID)
 	init := slices.Index(story, "exit 137")
 	for _, e := range execs {

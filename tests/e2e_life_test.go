@@ -106,6 +106,7 @@ func TestAContainerThatIsCreatedCanBeDeletedWithoutEverStarting(t *testing.T) {
 	d := harness.New(t)
 	c := d.Create("true")
 	c.Delete()
+	d.WaitEvent(c, "delete 137")
 	// Whether a killed init that never started has an exit event is left open.
 	story := d.Story(c.ContainerID)
 	if story[0] != "create" || !strings.HasPrefix(story[len(story)-1], "delete") {

@@ -99,6 +99,7 @@ func TestInitsExitComesThroughAStormOfExecs(t *testing.T) {
 	close(stop)
 	storm.Wait()
 	c.Delete()
+	d.WaitEvent(c, "delete 137")
 	// Every exec that was told to have started was told to have ended.
 	story := d.Story(c.ContainerID)
 	for _, line := range story {

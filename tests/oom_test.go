@@ -143,6 +143,7 @@ func TestAnOOMOfAnExecIsToldBeforeTheExecsExit(t *testing.T) {
 			t.Errorf("status %d", got)
 		}
 		e.Delete()
+		d.WaitEvent(c, "exit "+id+" 137")
 		want = append(want, "exec-added "+id, "exec-started "+id, "oom", "exit "+id+" 137")
 		story := d.Story(c.ContainerID)
 		if n := len(want); len(story) >= n && story[n-3] == "oom" && story[n-2] == "exec-started "+id {
