@@ -383,6 +383,9 @@ func (s *scene) killShim() {
 	if err := s.held.Wait(s.Ctx()); err != nil {
 		s.t.Fatal(err)
 	}
+	if s.opens != nil {
+		s.opens.group.Close() // nobody else's opens are held up by it
+	}
 	s.stub.Set(nil)
 	s.stub.Touch("go")
 }
