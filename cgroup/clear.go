@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"strings"
@@ -22,10 +23,23 @@ const removeLimit = time.Second
 // init's if it names none, and have the container's id in its name: others'
 // processes may live in a cgroup that was named by hand. Where there is none such,
 // the runtime has to kill; it compares the time at which its init was started.
-func Clear(ctx context.Context, id string, initPid int, cgroupsPath string) error {
+//
+// Two containers may have one id and one cgroup, where a node has two daemons. Others is
+// asked of each process that has a child in the cgroup and is not in it itself, whether it
+// is such a one's shim: then nothing is touched, and the error is ErrOthers.
+func Clear(ctx context.Context, id string, initPid int, cgroupsPath string, others func(pid int) bool) error {
 	g, err := ofContainer(id, initPid, cgroupsPath)
 	if g == nil || err != nil {
 		return err
+	}
+	pids, err := g.Pids()
+	if err != nil {
+		return err
+	}
+	for _, pid := range parents(pids) {
+		if others(pid) {
+			return fmt.Errorf("clear cgroup %s: its processes are those of process %d: %w", g.Path(), pid, ErrOthers)
+		}
 	}
 	if err := g.Kill(); err != nil {
 		return err

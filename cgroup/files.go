@@ -38,6 +38,9 @@ func (f *files) close() { unix.Close(f.fd) }
 
 // read returns a file's content, which is good until the next read; nil if there is
 // no such file.
+//
+// It reads once if that leaves room in buf: to the kernel a controller's file is one
+// record (seq_show), which it keeps as a whole before it gives any of it away.
 func (f *files) read(name string) []byte {
 	if f.err != nil {
 		return nil
@@ -48,15 +51,17 @@ func (f *files) read(name string) []byte {
 		return nil
 	}
 	defer unix.Close(fd)
-	b, err := readAll(fd, f.buf)
+	n, err := read(fd, f.buf)
+	if err == nil && n == len(f.buf) {
+		if f.buf, err = readAll(fd, f.buf, n); err == nil {
+			n, f.buf = len(f.buf), f.buf[:cap(f.buf)]
+		}
+	}
 	if err != nil {
 		f.fail("read", name, err)
 		return nil
 	}
-	if cap(b) > cap(f.buf) {
-		f.buf = b[:cap(b)]
-	}
-	return b
+	return f.buf[:n]
 }
 
 func (f *files) fail(op, name string, err error) {

@@ -14,6 +14,9 @@ var (
 	// ErrGone says that the group, or the process asked for, does not exist any more.
 	ErrGone = errors.New("cgroup is gone")
 
+	// ErrOthers says that what is in a group is another container's of the same id.
+	ErrOthers = errors.New("belongs to a container of another daemon")
+
 	// ErrNotOwn says that a group is not a container's own: it is the root group, or
 	// the calling process is in it, or no hierarchy is mounted that has it.
 	ErrNotOwn = errors.New("not a cgroup of its own")
@@ -47,9 +50,24 @@ func Of(pid int) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cgroup of process %d: %w", pid, err)
 	}
-	g := &Group{}
-	deleted := false
+	g, deleted := find(hs, ms, unifiedMachine())
+	if len(g.Places) == 0 {
+		if deleted {
+			return nil, fmt.Errorf("cgroup of process %d: %w", pid, ErrGone)
+		}
+		return nil, fmt.Errorf("cgroup of process %d: no hierarchy is mounted: %w", pid, ErrNotOwn)
+	}
+	return g, nil
+}
+
+// find returns the group that has these members, and whether it was removed from a
+// hierarchy. On a unified machine it is only looked for in version 2.
+func find(hs []hierarchy, ms []membership, unified bool) (g *Group, deleted bool) {
+	g = new(Group)
 	for _, m := range ms {
+		if unified && m.controllers != "" {
+			continue
+		}
 		if m.deleted {
 			deleted = true
 			continue
@@ -59,13 +77,16 @@ func Of(pid int) (*Group, error) {
 			g.Places = append(g.Places, p)
 		}
 	}
-	if len(g.Places) == 0 {
-		if deleted {
-			return nil, fmt.Errorf("cgroup of process %d: %w", pid, ErrGone)
-		}
-		return nil, fmt.Errorf("cgroup of process %d: no hierarchy is mounted: %w", pid, ErrNotOwn)
-	}
-	return g, nil
+	return g, deleted
+}
+
+// unifiedMachine is the rule of the OCI runtimes and of containerd: what is mounted in
+// this place says which version they use. A hierarchy of version 1 that somebody has
+// mounted besides (net_cls for a VPN, freezer for a batch system) is not looked at by
+// them, and containers are in its root.
+func unifiedMachine() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
 // Unified says whether version 2 has the group's controllers. In hybrid mode they

@@ -59,12 +59,16 @@ func (h *hierarchy) is(controllers string) bool {
 }
 
 func hasWord(list, word string) bool {
-	for w := range strings.SplitSeq(list, ",") {
+	for {
+		w, rest, more := strings.Cut(list, ",")
 		if w == word {
 			return true
 		}
+		if !more {
+			return false
+		}
+		list = rest
 	}
-	return false
 }
 
 // dir is the directory of the group at path, if it can be seen in this mount.

@@ -53,6 +53,31 @@ func TestGroupsAreFoundInWhateverIsMounted(t *testing.T) {
 	}
 }
 
+// A VPN mounts net_cls for itself on a machine of version 2, a batch system freezer.
+func TestAHierarchyThatIsMountedBesidesVersion2IsNotAskedAboutContainers(t *testing.T) {
+	const table = "30 23 0:26 / /nowhere/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n" +
+		"31 23 0:29 / /nowhere/net_cls rw - cgroup cgroup rw,net_cls\n" +
+		"32 23 0:30 / /nowhere/freezer rw - cgroup cgroup rw,freezer\n"
+	entries, err := mountinfo.Parse(strings.NewReader(table), isCgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms, err := parseProcCgroup([]byte("2:freezer:/\n1:net_cls:/\n0::/kubepods/a\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _ := find(fromTable(entries), ms, true)
+	if !g.Unified() {
+		t.Errorf("statistics would be those of %+v", g.Places)
+	}
+	if p, err := g.own(); err != nil || p.Dir != "/nowhere/cgroup/kubepods/a" {
+		t.Errorf("would be killed in %+v, %v", p, err)
+	}
+	if p, file := g.memory(); p.Path != "/kubepods/a" || file != events2 {
+		t.Errorf("its memory is counted in %s of %+v", file, p)
+	}
+}
+
 func TestGroupsThatAreNotTheContainersAloneAreRefused(t *testing.T) {
 	me := []membership{{controllers: "pids", path: "/system.slice/shim"}, {path: "/system.slice/shim/inner"}}
 	for _, c := range []struct {

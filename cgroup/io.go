@@ -16,29 +16,36 @@ func readFile(path string) ([]byte, error) {
 	}
 	defer unix.Close(fd)
 	// Most are smaller.
-	b, err := readAll(fd, make([]byte, 1024))
+	b, err := readAll(fd, make([]byte, 1024), 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return b, nil
 }
 
-// readAll reads fd to its end, into buf as far as that goes.
-func readAll(fd int, buf []byte) ([]byte, error) {
-	n := 0
+// readAll reads fd to its end, into buf as far as that goes, of which n bytes have
+// been read before.
+func readAll(fd int, buf []byte, n int) ([]byte, error) {
 	for {
 		if n == len(buf) {
 			buf = append(buf, make([]byte, max(len(buf), 1024))...)
 		}
-		m, err := unix.Read(fd, buf[n:])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+		m, err := read(fd, buf[n:])
+		if err != nil {
 			return nil, err
-		case m == 0:
+		}
+		if m == 0 {
 			return buf[:n], nil
-		default:
-			n += m
+		}
+		n += m
+	}
+}
+
+func read(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != unix.EINTR {
+			return n, err
 		}
 	}
 }

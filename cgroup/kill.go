@@ -26,10 +26,10 @@ func (g *Group) Kill() error {
 		return fmt.Errorf("kill cgroup: %w", err)
 	}
 	// In hybrid mode version 2 may have the same group. There it is killed in one write
-	// from Linux 5.14 on; where that fails there is the loop.
-	if u, ok := g.with(""); ok && u.Path == p.Path && u.killAtOnce() && u.Dir == p.Dir {
-		p.thaw()
-		return nil
+	// from Linux 5.14 on, but for processes whose first thread has ended: to that alone
+	// the kernel sends the signal (6.18). Where it fails there is the loop as well.
+	if u, ok := g.with(""); ok && u.Path == p.Path {
+		u.killAtOnce()
 	}
 	if err := p.killEach(); err != nil {
 		return fmt.Errorf("kill cgroup %s: %w", p.Path, err)
@@ -39,9 +39,10 @@ func (g *Group) Kill() error {
 
 // killAtOnce kills a version 2 group, if it is the container's alone and the kernel
 // can.
-func (p *Place) killAtOnce() bool {
-	me, err := memberships(self)
-	return err == nil && alone(*p, me) == nil && writeFile(p.Dir+"/cgroup.kill", "1") == nil
+func (p *Place) killAtOnce() {
+	if me, err := memberships(self); err == nil && alone(*p, me) == nil {
+		_ = writeFile(p.Dir+"/cgroup.kill", "1")
+	}
 }
 
 // Signal sends a signal to every process in the group and the groups nested in it,
@@ -122,13 +123,36 @@ func (p *Place) signal(pid int, sig unix.Signal) error {
 		}
 		return err
 	}
-	if m, ok := in(ms, p.Controllers); !ok || !within(m.path, p.Path) {
+	if !p.has(ms) && !p.hasThreadOf(pid) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("process %d: %w", pid, os.NewSyscallError("pidfd_send_signal", err))
 	}
 	return nil
+}
+
+// has reports whether who has these memberships is in the place or below it.
+func (p *Place) has(ms []membership) bool {
+	m, ok := in(ms, p.Controllers)
+	return ok && within(m.path, p.Path)
+}
+
+// hasThreadOf reports whether a thread of the process is in the place. The process
+// itself is where its first thread is, which version 1 shows in the root group once
+// that has ended, though others go on.
+func (p *Place) hasThreadOf(pid int) bool {
+	dir := strconv.Itoa(pid) + "/task"
+	threads, err := os.ReadDir("/proc/" + dir)
+	if err != nil {
+		return false
+	}
+	for _, t := range threads {
+		if ms, err := memberships(dir + "/" + t.Name()); err == nil && p.has(ms) {
+			return true
+		}
+	}
+	return false
 }
 
 // freeze stops all processes in the group, if it can, and waits a moment until

@@ -30,7 +30,7 @@ import (
 // A nil OOMWatch is of a group where nothing can be known, and may be used.
 type OOMWatch struct {
 	from *OOMWatcher
-	id   int32
+	id   uint64
 	wake func()
 	dir  string // version 1: where nested groups are; empty for version 2
 

@@ -290,7 +290,7 @@ func TestGroupWithoutMemoryOfItsOwnHasNoWatch(t *testing.T) {
 		}
 		o.Close()
 	}
-	if w.epoll != nil {
+	if w.reports != nil {
 		t.Error("the watcher has an epoll set for nothing")
 	}
 }
@@ -319,7 +319,7 @@ func TestKillsAreKnownWhereNothingIsReported(t *testing.T) {
 			t.Errorf("with a count of %d: %v, want %v", step.kills, got, step.want)
 		}
 	}
-	if w.epoll != nil {
+	if w.reports != nil {
 		t.Error("the watcher has an epoll set for nothing")
 	}
 

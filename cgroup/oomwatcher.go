@@ -3,11 +3,11 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/epoll"
 )
 
 // OOMWatcher hears of OOM kills from the kernel, in any number of groups. Its zero
@@ -23,10 +23,10 @@ import (
 // shims together and whatever else root runs, and a poll is woken by the kernel at
 // once instead of by a worker of its.
 type OOMWatcher struct {
-	mu      sync.Mutex // guards all below
-	epoll   *os.File   // nil when nothing is polled
-	watches map[int32]*OOMWatch
-	last    int32 // the id given out last
+	mu      sync.Mutex           // guards all below
+	reports *epoll.Set           // nil when nothing is polled
+	watches map[uint64]*OOMWatch // by id
+	last    uint64               // the id given out last
 }
 
 // Watch begins to watch a group. When processes of it have been killed, wake is
@@ -72,77 +72,39 @@ func (w *OOMWatcher) add(o *OOMWatch, wake func()) error {
 // poll adds a descriptor to the epoll set. If it fails, o is to be dropped. The lock
 // is held.
 func (w *OOMWatcher) poll(o *OOMWatch, fd int, events uint32) error {
-	if w.epoll == nil {
+	if w.reports == nil {
 		if err := w.listen(); err != nil {
 			return err
 		}
 	}
-	for o.id == 0 || w.watches[o.id] != nil {
-		w.last++
-		o.id = w.last
-	}
+	w.last++
+	o.id = w.last
+	w.watches[o.id] = o
 	// By edges: an eventfd need not be emptied then, and the file of a group that
 	// was removed, which stays ready for ever, is reported once.
-	ev := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: o.id}
-	w.watches[o.id] = o
-	return os.NewSyscallError("epoll_ctl", w.control(unix.EPOLL_CTL_ADD, fd, &ev))
-}
-
-func (w *OOMWatcher) control(op, fd int, ev *unix.EpollEvent) error {
-	conn, err := w.epoll.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ctl error
-	err = conn.Control(func(epoll uintptr) { ctl = unix.EpollCtl(int(epoll), op, fd, ev) })
-	return errors.Join(err, ctl)
+	return w.reports.Add(fd, events|unix.EPOLLET, o.id)
 }
 
 // listen makes the epoll set and the goroutine. The lock is held.
-func (w *OOMWatcher) listen() error {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("epoll_create1", err)
-	}
-	// An epoll descriptor can itself be polled; the runtime's poller takes one that
-	// is non-blocking.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return os.NewSyscallError("fcntl", err)
-	}
-	epoll := os.NewFile(uintptr(fd), "oom epoll")
-	conn, err := epoll.SyscallConn()
-	if err != nil {
-		epoll.Close()
+func (w *OOMWatcher) listen() (err error) {
+	if w.reports, err = epoll.New("OOM events"); err != nil {
 		return err
 	}
-	w.epoll = epoll
-	w.watches = make(map[int32]*OOMWatch)
-	go w.hear(conn)
+	w.watches = make(map[uint64]*OOMWatch)
+	go w.hear(w.reports)
 	return nil
 }
 
 // hear passes on what the kernel reports until the epoll set is closed.
-func (w *OOMWatcher) hear(conn syscall.RawConn) {
-	var events [8]unix.EpollEvent
+func (w *OOMWatcher) hear(reports *epoll.Set) {
 	for {
-		n := 0
-		err := conn.Read(func(fd uintptr) bool {
-			var err error
-			for {
-				n, err = unix.EpollWait(int(fd), events[:], 0)
-				if err != unix.EINTR {
-					break
-				}
-			}
-			return err != nil || n > 0
-		})
+		ids, err := reports.Wait()
 		if err != nil {
 			return
 		}
-		for _, ev := range events[:max(n, 0)] {
+		for _, id := range ids {
 			w.mu.Lock()
-			o := w.watches[ev.Fd]
+			o := w.watches[id]
 			w.mu.Unlock()
 			if o != nil {
 				o.rang()
@@ -161,7 +123,7 @@ func (w *OOMWatcher) forget(o *OOMWatch) {
 	// By closing alone it would stay in the set as long as a child that is being
 	// forked has a copy.
 	fd, _ := o.polled()
-	_ = w.control(unix.EPOLL_CTL_DEL, fd, nil)
+	_ = w.reports.Remove(fd)
 	w.drop(o)
 }
 
@@ -169,8 +131,8 @@ func (w *OOMWatcher) forget(o *OOMWatch) {
 // lock is held.
 func (w *OOMWatcher) drop(o *OOMWatch) {
 	delete(w.watches, o.id)
-	if len(w.watches) == 0 && w.epoll != nil {
-		w.epoll.Close()
-		w.epoll = nil
+	if len(w.watches) == 0 && w.reports != nil {
+		w.reports.Close()
+		w.reports = nil
 	}
 }

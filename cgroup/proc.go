@@ -83,3 +83,37 @@ func parsePids(b []byte, seen map[int]struct{}, pids []int) ([]int, error) {
 	}
 	return pids, nil
 }
+
+// parents are the processes that have children among these and are none of them, each
+// once.
+func parents(pids []int) []int {
+	seen := make(map[int]struct{}, len(pids))
+	for _, pid := range pids {
+		seen[pid] = struct{}{}
+	}
+	var above []int
+	for _, pid := range pids {
+		parent := parentOf(pid)
+		if _, known := seen[parent]; parent > 0 && !known {
+			seen[parent] = struct{}{}
+			above = append(above, parent)
+		}
+	}
+	return above
+}
+
+// parentOf is 0 if the process has gone, or its parent is not in the reader's pid
+// namespace.
+func parentOf(pid int) int {
+	b, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// After the name in parentheses, which may hold anything: state, parent.
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(string(fields[1]))
+	return parent
+}

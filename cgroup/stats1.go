@@ -123,12 +123,19 @@ func memory1(f *files, m *cgroups1.Metrics) {
 }
 
 func memoryEntry1(f *files, prefix string) *cgroups1.MemoryEntry {
-	return &cgroups1.MemoryEntry{
-		Usage:   f.number(prefix+".usage_in_bytes", 0),
-		Max:     f.number(prefix+".max_usage_in_bytes", 0),
-		Failcnt: f.number(prefix+".failcnt", 0),
-		Limit:   f.number(prefix+".limit_in_bytes", 0),
+	e := &cgroups1.MemoryEntry{}
+	e.Usage, e.Max, e.Failcnt = counter1(f, prefix)
+	e.Limit = f.number(prefix+".limit_in_bytes", 0)
+	return e
+}
+
+// counter1 reads one of version 1's counters of pages. What was never used is not in
+// use now, and that is most of them.
+func counter1(f *files, prefix string) (usage, most, failures uint64) {
+	if most = f.number(prefix+".max_usage_in_bytes", 0); most > 0 {
+		usage = f.number(prefix+".usage_in_bytes", 0)
 	}
+	return usage, most, f.number(prefix+".failcnt", 0)
 }
 
 // memoryStat1 puts one line of memory.stat into its field. The lines that begin with
@@ -305,12 +312,9 @@ func nameDevices(f *files, s *cgroups1.BlkIOStat) {
 
 func hugetlb1(f *files, m *cgroups1.Metrics) {
 	for _, size := range hugePageSizes() {
-		m.Hugetlb = append(m.Hugetlb, &cgroups1.HugetlbStat{
-			Usage:    f.number("hugetlb."+size+".usage_in_bytes", 0),
-			Max:      f.number("hugetlb."+size+".max_usage_in_bytes", 0),
-			Failcnt:  f.number("hugetlb."+size+".failcnt", 0),
-			Pagesize: size,
-		})
+		s := &cgroups1.HugetlbStat{Pagesize: size}
+		s.Usage, s.Max, s.Failcnt = counter1(f, "hugetlb."+size)
+		m.Hugetlb = append(m.Hugetlb, s)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestAContainerInASystemdSliceIsFoundByItsSpec(t *testing.T) {
 		t.Errorf("pids %v, want %d", pids, p.Process.Pid)
 	}
 	// What `delete` finds when the shim is dead and nobody knows init.
-	if err := Clear(t.Context(), "another", 0, path); err != nil || unix.Kill(p.Process.Pid, 0) != nil {
+	if err := Clear(t.Context(), "another", 0, path, nobodys); err != nil || unix.Kill(p.Process.Pid, 0) != nil {
 		t.Errorf("in the name of another container: %v", err)
 	}
 	found, err := ofContainer("c1", 0, path)
@@ -68,7 +68,7 @@ func TestAContainerInASystemdSliceIsFoundByItsSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = p.Wait() // it is not reaped by Clear
-	if err := Clear(t.Context(), "c1", 0, path); err != nil {
+	if err := Clear(t.Context(), "c1", 0, path, nobodys); err != nil {
 		t.Error(err)
 	}
 	for _, h := range hs {
@@ -94,3 +94,5 @@ func TestWhatTheCgroupOfAContainerMayEndIn(t *testing.T) {
 		}
 	}
 }
+
+func nobodys(int) bool { return false }

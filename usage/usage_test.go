@@ -1,4 +1,4 @@
-package main
+package usage
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ func TestRollupGivesBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (memory{anonymous: 1376 * 1024, rss: 7192 * 1024, pss: 2877 * 1024}); m != want {
+	if want := (Memory{Anonymous: 1376 * 1024, RSS: 7192 * 1024, PSS: 2877 * 1024}); m != want {
 		t.Errorf("%+v, want %+v", m, want)
 	}
 }
@@ -38,7 +38,7 @@ func TestRollupThatLacksSomethingIsAnError(t *testing.T) {
 		strings.Replace(rollup, "2877 kB", "2877 MB", 1),
 		strings.Replace(rollup, "7192 kB", "many kB", 1),
 	} {
-		if m, err := parseRollup(strings.NewReader(text)); !errors.Is(err, errProc) {
+		if m, err := parseRollup(strings.NewReader(text)); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: %+v, %v", text, m, err)
 		}
 	}
@@ -50,22 +50,22 @@ func TestStatOfANameThatLooksLikeFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (procStat{threads: 11, cpu: 420 * time.Millisecond}); s != want {
+	if want := (stat{CPU: CPU{Own: 420 * time.Millisecond}, threads: 11}); s != want {
 		t.Errorf("%+v, want %+v", s, want)
 	}
 	for _, text := range []string{"", "981 (a", "981 (a) S 1 2 3", strings.Replace(line, " 35 ", " x ", 1)} {
-		if s, err := parseStat([]byte(text)); !errors.Is(err, errProc) {
+		if s, err := parseStat([]byte(text)); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}
 }
 
 func TestUsageOfThisProcessIsNotNothing(t *testing.T) {
-	u, err := usageOf(os.Getpid())
+	u, err := Of(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u.anonymous <= 0 || u.rss < u.anonymous || u.pss <= 0 || u.threads < 1 || u.fds < 3 {
+	if u.Anonymous <= 0 || u.RSS < u.Anonymous || u.PSS <= 0 || u.Threads < 1 || u.Files < 3 {
 		t.Errorf("%+v", u)
 	}
 }
@@ -74,8 +74,8 @@ func FuzzStat(f *testing.F) {
 	f.Add([]byte("1 (x) S 0 0 0 0 0 0 0 0 0 0 1 2 0 0 20 0 3 0 5"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := parseStat(b)
-		if err == nil && s.cpu < 0 {
-			t.Errorf("%q: %v", b, s.cpu)
+		if err == nil && s.Own < 0 {
+			t.Errorf("%q: %v", b, s.Own)
 		}
 	})
 }
@@ -84,7 +84,7 @@ func FuzzRollup(f *testing.F) {
 	f.Add(rollup)
 	f.Fuzz(func(t *testing.T, s string) {
 		m, err := parseRollup(strings.NewReader(s))
-		if err == nil && (m.anonymous < 0 || m.rss < 0 || m.pss < 0) {
+		if err == nil && (m.Anonymous < 0 || m.RSS < 0 || m.PSS < 0) {
 			t.Errorf("%q: %+v", s, m)
 		}
 	})
