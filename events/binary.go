@@ -39,6 +39,7 @@ func (b *Binary) Send(ctx context.Context, e *types.Envelope) error {
 	if _, err := stdin.Seek(0, 0); err != nil {
 		return fmt.Errorf("publish event: %w", err)
 	}
+	reaper.Reach(b.Path)
 	p, err := b.Reaper.Start(&reaper.Attr{
 		Path:  b.Path,
 		Args:  []string{b.Path, "--address", b.Address, "publish", "--topic", e.Topic, "--namespace", e.Namespace},

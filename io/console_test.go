@@ -2,6 +2,7 @@ package stdio
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -60,10 +61,18 @@ func longDir(t *testing.T) string {
 	return dir
 }
 
+// terminalOf opens the streams of a process and starts it on a terminal.
 func terminalOf(t *testing.T, p Paths) (*Streams, *os.File) {
 	t.Helper()
 	p.Terminal = true
 	s := open(t, p)
+	return s, startOnTerminal(t, s)
+}
+
+// startOnTerminal starts the process of s on a terminal, whose slave it returns; the
+// slave is closed when the test ends.
+func startOnTerminal(t *testing.T, s *Streams) *os.File {
+	t.Helper()
 	dir := longDir(t)
 	name, err := s.Listen(dir, "pty.sock")
 	if err != nil {
@@ -76,7 +85,26 @@ func terminalOf(t *testing.T, p Paths) (*Streams, *os.File) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("the console socket was left: %v, %v", left, err)
 	}
-	return s, slave
+	return slave
+}
+
+// printsFreely fails the test if the container blocks on its terminal, though
+// nothing is to become of what it prints.
+func printsFreely(t *testing.T, slave *os.File, on string) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := slave.Write(bytes.Repeat([]byte("x\n"), 1<<19))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Errorf("the container blocks on %s", on)
+	}
 }
 
 func TestTerminalOutputArrivesWholeThoughTheSlaveClosesFirst(t *testing.T) {
@@ -87,6 +115,7 @@ func TestTerminalOutputArrivesWholeThoughTheSlaveClosesFirst(t *testing.T) {
 	go func() {
 		_, _ = slave.Write(want)
 		slave.Close()
+		s.Ended()
 	}()
 	got, err := io.ReadAll(r)
 	got = bytes.ReplaceAll(got, []byte("\r\n"), []byte("\n"))
@@ -99,6 +128,53 @@ func TestTerminalOutputArrivesWholeThoughTheSlaveClosesFirst(t *testing.T) {
 	if err := s.Resize(80, 25); err != nil {
 		t.Errorf("resize after the end: %v", err)
 	}
+}
+
+// Who lets go of the terminal may come back before the process has ended: what is said
+// and typed then arrives, and what was typed in between.
+func TestATerminalThatNobodyHasOpenIsNotAtItsEndBeforeTheProcessIs(t *testing.T) {
+	p := Paths{Stdin: mkfifo(t, "in"), Stdout: mkfifo(t, "out")}
+	s, slave := terminalOf(t, p)
+	path := ptsName(t, s)
+	w, r := attach(t, p.Stdin, os.O_WRONLY), attach(t, p.Stdout, os.O_RDONLY)
+	for i := range 3 {
+		slave.Close()
+		// Longer than any relay waits in vain.
+		time.Sleep(2 * silentAfter)
+		fmt.Fprintf(w, "typed %d\n", i)
+		var err error
+		if slave, err = os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+			t.Fatalf("open the terminal again: %v", err)
+		}
+		buf := make([]byte, 16)
+		if n, err := slave.Read(buf); err != nil || string(buf[:n]) != fmt.Sprintf("typed %d\n", i) {
+			t.Fatalf("read %q, %v", buf[:n], err)
+		}
+		fmt.Fprintf(slave, "said %d\n", i)
+		got := make([]byte, len("typed 0\r\nsaid 0\r\n"))
+		if _, err := io.ReadFull(r, got); err != nil || string(got) != fmt.Sprintf("typed %d\r\nsaid %d\r\n", i, i) {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	slave.Close()
+	s.Ended()
+	if rest, err := io.ReadAll(r); err != nil || len(rest) != 0 {
+		t.Errorf("after the end: %q, %v", rest, err)
+	}
+}
+
+// ptsName is the path of the terminal's slave.
+func ptsName(t *testing.T, s *Streams) string {
+	t.Helper()
+	conn, err := s.term.master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if cerr := conn.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN) }); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
+	}
+	return fmt.Sprintf("/dev/pts/%d", n)
 }
 
 // A child that does not die of the hang-up holds the terminal: nothing waits
@@ -162,15 +238,7 @@ func TestSizeAskedForBeforeThereIsATerminalIsKept(t *testing.T) {
 	if err := s.Resize(132, 43); err != nil {
 		t.Fatal(err)
 	}
-	dir := longDir(t)
-	name, err := s.Listen(dir, "pty.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	slave := sendPty(t, dir, name)
-	if err := s.Started(); err != nil {
-		t.Fatal(err)
-	}
+	slave := startOnTerminal(t, s)
 	check := func(width, height uint16) {
 		ws, err := unix.IoctlGetWinsize(int(slave.Fd()), unix.TIOCGWINSZ)
 		if err != nil || ws.Col != width || ws.Row != height {
@@ -186,18 +254,22 @@ func TestSizeAskedForBeforeThereIsATerminalIsKept(t *testing.T) {
 
 func TestTerminalWithoutOutputPathDoesNotBlockTheContainer(t *testing.T) {
 	_, slave := terminalOf(t, Paths{})
-	done := make(chan error, 1)
-	go func() {
-		_, err := slave.Write(bytes.Repeat([]byte("x\n"), 1<<18))
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Error("the container blocks on a terminal that nobody reads")
+	printsFreely(t, slave, "a terminal that nobody reads")
+}
+
+// EIO is what a broken disk says, too. It is not for the terminal to wait then.
+func TestTerminalWithABrokenFileDoesNotBlockTheContainer(t *testing.T) {
+	broken, path, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	s, reports := openLogged(t, Paths{Stdout: path, Terminal: true})
+	broken.Close()
+	slave := startOnTerminal(t, s)
+	printsFreely(t, slave, "a file that cannot be written")
+	if err := <-reports; !errors.Is(err, unix.EIO) {
+		t.Errorf("reported: %v", err)
 	}
 }
 
@@ -241,5 +313,34 @@ func TestASecondConsoleSocketTakesThePlaceOfTheFirst(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("a console socket was left: %v, %v", left, err)
+	}
+}
+
+// Who resizes a terminal or closes its input holds the container's lock, which the
+// ends of its processes need.
+func TestNobodyWaitsForAMasterThatARuntimeKeepsToItself(t *testing.T) {
+	s := open(t, Paths{Terminal: true, Stdin: mkfifo(t, "in")})
+	if _, err := s.Listen(t.TempDir(), "pty.sock"); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error, 1)
+	go func() { started <- s.Started() }()
+	time.Sleep(100 * time.Millisecond) // it waits by then; if not, the test is easier
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Resize(80, 25); err != nil {
+			t.Error(err)
+		}
+		s.CloseStdin()
+	}()
+	select {
+	case <-done:
+	case <-started:
+		t.Fatal("the wait for the master was over first")
+	}
+	s.Close()
+	if err := <-started; err == nil {
+		t.Error("without a master it was started")
 	}
 }

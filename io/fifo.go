@@ -29,7 +29,8 @@ func openPath(path string, flag int) (*ends, *os.File, error) {
 		fifo, err := openFifo(path, flag&unix.O_ACCMODE == os.O_RDONLY)
 		return fifo, nil, err
 	}
-	f, err := os.OpenFile(path, flag, 0)
+	// A shim leads a session: a terminal would become its own, and its end the shim's.
+	f, err := os.OpenFile(path, flag|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open: %w", err)
 	}
@@ -109,16 +110,21 @@ func openEnd(path string, flag int, polled bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// openFile opens a log file for appending and makes its parents.
-func openFile(path string) (*os.File, error) {
+// openFile opens a log file for appending and makes it and its parents; or the fifo that
+// stands there instead, for which a plain open would wait for a reader.
+func openFile(path string) (*ends, *os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
+		return nil, nil, fmt.Errorf("open log file: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	fifo, f, err := openPath(path, os.O_WRONLY|os.O_APPEND)
+	if !errors.Is(err, unix.ENOENT) {
+		return fifo, f, err
+	}
+	f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
+		return nil, nil, fmt.Errorf("open log file: %w", err)
 	}
-	return f, nil
+	return nil, f, nil
 }
 
 // behindPause is the pause between two looks at a reader that is behind. The

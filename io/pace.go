@@ -10,7 +10,7 @@ import (
 const (
 	// quickGap is how soon one move must follow another to be part of a flow
 	// that does not stop.
-	quickGap = 60 * time.Microsecond
+	quickGap = 200 * time.Microsecond
 	// quickRow is how many such moves make a flow at first, and slowRow how many
 	// at most after rests that were for nothing.
 	quickRow = 8

@@ -62,10 +62,11 @@ func newPipe(o Owner) (r, w int, err error) {
 // stream gets them when it has proved busy, and gives them back.
 type pipeSizes struct {
 	tried    bool // grow was called since the last shrink
-	from, to int  // what the pipes held before they were enlarged; 0: they were not
+	from, to int  // what the pipes held before they were enlarged; 0: they are not
 }
 
-func (s *pipeSizes) grown() bool { return s.tried }
+// grown reports whether there is, or may be, something to shrink.
+func (s *pipeSizes) grown() bool { return s.tried || s.from > 0 || s.to > 0 }
 
 // grow enlarges what it can, once. It reports whether the second pipe now has
 // room that it did not have before.
@@ -74,15 +75,27 @@ func (s *pipeSizes) grow(from, to syscall.RawConn) bool {
 		return false
 	}
 	s.tried = true
-	s.from, s.to = enlarge(from), enlarge(to)
+	if s.from == 0 {
+		s.from = enlarge(from)
+	}
+	if s.to > 0 {
+		return false
+	}
+	s.to = enlarge(to)
 	return s.to > 0
 }
 
-// shrink gives the pipes their old sizes back, unless they hold more than that.
-func (s *pipeSizes) shrink(from, to syscall.RawConn) {
-	resize(from, s.from)
-	resize(to, s.to)
-	*s = pipeSizes{}
+// shrink gives the pipes their old sizes back. One that holds more than that keeps its
+// size; it is to be tried again then, and the answer is false.
+func (s *pipeSizes) shrink(from, to syscall.RawConn) bool {
+	s.tried = false
+	if resize(from, s.from) {
+		s.from = 0
+	}
+	if resize(to, s.to) {
+		s.to = 0
+	}
+	return !s.grown()
 }
 
 // half reports whether n bytes are half of what the pipes hold.
@@ -114,10 +127,13 @@ func enlarge(pipe syscall.RawConn) (before int) {
 	return before
 }
 
-func resize(pipe syscall.RawConn, size int) {
+// resize is false if the pipe holds more than it is to.
+func resize(pipe syscall.RawConn, size int) bool {
+	var err error
 	if size > 0 {
-		_ = pipe.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) })
+		_ = pipe.Control(func(fd uintptr) { _, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) })
 	}
+	return !errors.Is(err, unix.EBUSY)
 }
 
 // unread is the number of bytes that wait in the pipe or fifo f.

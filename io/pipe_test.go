@@ -88,6 +88,8 @@ func TestFifoThatIsNotReadKeepsItsBytesWhenItsStreamFallsSilent(t *testing.T) {
 	if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("not what was written, %v", err)
 	}
+	// It has been silent all along.
+	until(t, "the fifo is small again", func() bool { return pipeSize(t, r) == smallPipe })
 }
 
 // Each splice takes a slot of the fifo at least, so that a fifo of 64 KiB

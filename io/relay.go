@@ -39,6 +39,8 @@ var (
 type relay struct {
 	src, dst *os.File
 	copies   bool          // through a buffer, whatever the files
+	pty      *os.File      // which of src and dst is a pty's master; nil: neither
+	forGood  func() bool   // whether nobody will open the slave of pty any more
 	done     func(error)   // called once, at the end: with nil at src's end
 	ended    chan struct{} // closed when it has ended
 
@@ -58,6 +60,7 @@ type relay struct {
 	pace     pace
 	active   bool // something was moved since the deadline for reads was set
 	restless bool // src cannot be waited for but by a goroutine
+	hungUp   bool // nobody had src's slave open when it was last read
 
 	total atomic.Int64 // bytes that are in dst, or were
 
@@ -126,10 +129,9 @@ func (r *relay) run() error {
 	return r.copy()
 }
 
-// failure is err unless that is src's end. A pty's master says with EIO that
-// its last slave was closed.
+// failure is err unless that is src's end.
 func failure(err error) error {
-	if err == io.EOF || errors.Is(err, unix.EIO) {
+	if err == io.EOF {
 		return nil
 	}
 	return err
@@ -186,10 +188,20 @@ func (r *relay) moveBuffer(buffers *sync.Pool) (int, error) {
 		return 0, err
 	case n == 0:
 		return 0, io.EOF
+	case r.hungUp: // no more
+		r.hungUp = false
+		r.setDeadline()
 	}
+	pause := knockFirst
 	for r.rest = (*r.buf)[:n]; len(r.rest) > 0; {
 		if err := r.to.Write(r.put); err != nil {
 			return 0, err
+		}
+		if r.isAway(r.dst) {
+			// The kernel tells nobody when the slave is opened, only when it is written to.
+			time.Sleep(pause)
+			pause = min(2*pause, knockLongest)
+			continue
 		}
 		if r.err != nil {
 			return 0, r.err
@@ -209,20 +221,24 @@ func (r *relay) setDeadline() {
 		patience = r.calm
 	}
 	deadline := time.Now().Add(patience)
-	if r.restless && !r.sizes.grown() {
+	if (r.restless || r.hungUp) && !r.sizes.grown() {
 		deadline = time.Time{}
 	}
 	_ = r.src.SetReadDeadline(deadline)
 }
 
 // pause is what becomes of a relay whose deadline has passed: errSilent, with the
-// pipes small again, if nothing was moved since it was set.
+// pipes small again, if nothing was moved since it was set. It goes on waiting for a
+// fifo that is too full to be small, since nobody would come back for that; and for a
+// terminal that nobody has open, which a set would report at once, and again.
 func (r *relay) pause() error {
-	if r.active {
+	if r.active || !r.sizes.shrink(r.from, r.to) || r.hungUp {
 		r.setDeadline()
 		return nil
 	}
-	r.sizes.shrink(r.from, r.to)
+	// On a busy machine the deadline may pass before the first look at src: nothing is in
+	// a buffer all the same, and who drains may know.
+	r.idle()
 	return errSilent
 }
 
@@ -233,7 +249,13 @@ func (r *relay) tryGet(fd uintptr) bool {
 	r.busy = true
 	r.mu.Unlock()
 	r.n, r.err = read(int(fd), *r.buf)
-	if r.err != unix.EAGAIN {
+	switch {
+	case r.isAway(r.src):
+		r.hungUp = true
+	case r.err == unix.EIO && r.src == r.pty:
+		r.err = nil // with no bytes: the end
+		return true
+	case r.err != unix.EAGAIN:
 		return true
 	}
 	r.buffers.Put(r.buf)
@@ -241,6 +263,10 @@ func (r *relay) tryGet(fd uintptr) bool {
 	r.idle()
 	return false
 }
+
+// isAway reports whether f is a pty's master and its last read or write found that nobody
+// has its slave open, for now. The poller tells the reader of the next bytes.
+func (r *relay) isAway(f *os.File) bool { return r.err == unix.EIO && f == r.pty && !r.forGood() }
 
 // tryPut writes of the rest what dst takes; false when it takes nothing.
 func (r *relay) tryPut(fd uintptr) bool {

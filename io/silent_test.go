@@ -1,10 +1,12 @@
 package stdio
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"testing"
+	"time"
 )
 
 // inWaitingRoom reports whether r waits there.
@@ -78,4 +80,32 @@ func TestAnOutputThatIsThrownAwayWaitsToo(t *testing.T) {
 	until(t, "it was read", func() bool { return unread(s.outputs[0].r.src) == 0 })
 	c[1].Close()
 	s.Wait()
+}
+
+// A machine may be so busy that a relay is late for its own deadline.
+func TestDrainDoesNotWaitForAStreamThatFellSilentWithoutALook(t *testing.T) {
+	p := Paths{Stdout: mkfifo(t, "out")}
+	s := open(t, p)
+	r := s.outputs[0].r
+	if err := r.open(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.child[1].WriteString("a line"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.moveBuffer(&pageBuffers); n != len("a line") || err != nil {
+		t.Fatal(n, err)
+	}
+	r.active = false
+	if err := r.src.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.moveBuffer(&pageBuffers); !errors.Is(err, errSilent) {
+		t.Fatalf("not silent: %v", err)
+	}
+	stop := make(chan struct{})
+	defer time.AfterFunc(time.Second, func() { close(stop) }).Stop()
+	if !r.drained(r.mark(), stop) {
+		t.Error("not drained though nothing is in the pipe, nor in a buffer")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,8 +33,9 @@ type Owner struct{ UID, GID int }
 
 // Streams is the stdio of one process. Its life: [Open]; the runtime is given
 // [Streams.Child] (or the console socket of [Streams.Listen]); [Streams.Started]
-// when the runtime has done its work; [Streams.Drain] and [Streams.Close] at the
-// end, with [Streams.Release] between them for a process whose children may live on.
+// when the runtime has done its work; [Streams.Ended] when the process has ended;
+// [Streams.Drain] and [Streams.Close] at the end, with [Streams.Release] between them
+// for a process whose children may live on.
 //
 // It owns its descriptors and the relays of its streams, which end by themselves
 // at the stream's end or at Close.
@@ -47,7 +49,7 @@ type Streams struct {
 	gone    chan struct{} // closed when nobody will come any more who wants the outputs
 	goes    sync.Once     // for gone
 
-	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move
+	mu     sync.Mutex  // guards everything below, and outputs with a terminal; never held while bytes move or a file is closed
 	stdin  *input      // nil: none, or over
 	child  [3]*os.File // the container's ends, until Started
 	term   *terminal   // nil without a terminal, or before its master came
@@ -55,6 +57,8 @@ type Streams struct {
 	socket *consoleSocket
 	moving bool // the relays were started
 	closed bool
+
+	ended atomic.Bool // the process has ended
 }
 
 // input moves a fifo, or the file that stands in its place, into the container.
@@ -73,6 +77,7 @@ type output struct {
 	r    *relay // nil until there is a source; and for ever if the container writes to log itself
 
 	waste *relay // goes on reading when the sink has failed
+	cut   bool   // see Cut
 }
 
 func (o *output) sink() *os.File {
@@ -198,7 +203,7 @@ func (s *Streams) openOutput(i int, path string, owner Owner) error {
 		}
 		l.pipes[i] = o.log
 	case t.scheme == schemeFile:
-		o.file, err = openFile(t.path)
+		o.fifo, o.file, err = openFile(t.path)
 	default:
 		o.fifo, o.file, err = openPath(t.path, os.O_WRONLY|os.O_APPEND)
 	}
@@ -265,21 +270,21 @@ func (s *Streams) Unmoved() []byte {
 // is in the container alone. With a terminal it takes the pty's master from
 // the console socket, where the runtime has put it by now.
 func (s *Streams) Started() error {
+	term, err := s.receive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closeChildLocked()
-	if s.socket == nil {
+	s.closeSocketLocked()
+	if err != nil {
+		return err
+	}
+	if term == nil {
 		for _, o := range s.outputs {
 			if o.r != nil {
 				o.begin()
 			}
 		}
 		return nil
-	}
-	term, err := s.socket.accept()
-	s.closeSocketLocked()
-	if err != nil {
-		return err
 	}
 	if s.closed {
 		term.close()
@@ -301,12 +306,27 @@ func (s *Streams) Started() error {
 	}
 	if s.stdin != nil {
 		s.stdin.r = newRelay(s.stdin.fifo.r, term.master)
+		s.stdin.r.pty, s.stdin.r.forGood = term.master, s.ended.Load
 	}
 	for _, o := range s.outputs {
 		o.r = newRelay(term.master, o.sink())
+		o.r.pty, o.r.forGood = term.master, s.ended.Load
 	}
 	s.startLocked()
 	return nil
+}
+
+// receive takes the master from the console socket, if there is one. The lock is not
+// held: a runtime may have kept the master to itself, and who resizes the terminal
+// or closes the streams meanwhile, with the container's lock held, waits for nothing.
+func (s *Streams) receive() (*terminal, error) {
+	s.mu.Lock()
+	socket := s.socket
+	s.mu.Unlock()
+	if socket == nil {
+		return nil, nil
+	}
+	return socket.accept()
 }
 
 func (s *Streams) startLocked() {
@@ -346,7 +366,7 @@ func (s *Streams) moved(o *output, err error) {
 		end(nil)
 		return
 	}
-	if !errors.Is(err, unix.EPIPE) {
+	if !errors.Is(err, unix.EPIPE) && !s.wasCut(o) {
 		s.report(fmt.Errorf("output is lost from now on: %w", &os.PathError{Op: "write", Path: o.sink().Name(), Err: err}))
 	}
 	o.sink().Close()
@@ -356,7 +376,7 @@ func (s *Streams) moved(o *output, err error) {
 		return
 	}
 	waste := newRelay(o.r.src, null)
-	waste.copies = true
+	waste.copies, waste.pty, waste.forGood = true, o.r.pty, o.r.forGood
 	s.mu.Lock()
 	o.waste = waste
 	s.mu.Unlock()
@@ -387,12 +407,12 @@ func (o *output) begin() { _ = o.r.src.SetReadDeadline(time.Unix(1, 0)) }
 
 // endInput closes the container's stdin, which it sees as EOF.
 func (s *Streams) endInput(in *input) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	in.fifo.close()
 	if in.pipe != nil {
 		in.pipe.Close()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if in.r != nil {
 		in.r.wake()
 	}
@@ -403,13 +423,10 @@ func (s *Streams) endInput(in *input) {
 
 func (s *Streams) endOutput(o *output) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.closeTerminalLocked()
+	s.mu.Unlock()
 	if o.finish() {
 		go o.fifo.knock(s.gone)
-	}
-	if s.term != nil {
-		s.term.close()
-		s.term = nil
 	}
 }
 
@@ -495,6 +512,38 @@ func (s *Streams) Release() {
 	}
 }
 
+// Cut gives those who read the fifos their end, though somebody still has the outputs:
+// what comes from now on is thrown away. It is for a process that was deleted, after
+// Release: containerd's clients go on reading until that end.
+func (s *Streams) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.outputs {
+		if o.fifo != nil {
+			o.cut = true
+			o.fifo.w.Close() // which its relay finds when there is something to move
+		}
+	}
+}
+
+func (s *Streams) wasCut(o *output) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return o.cut
+}
+
+// Ended is to be called when the process has ended, as often as one likes: from now on
+// it is the end of a terminal that nobody has it open. Before, whoever let go of it may
+// come back, as init systems do.
+func (s *Streams) Ended() {
+	s.ended.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.term != nil {
+		_ = s.term.master.SetReadDeadline(time.Unix(1, 0)) // has the relay look again
+	}
+}
+
 // Resize sets the size of the terminal, now or as soon as there is one.
 // Without a terminal, and after the end, it does nothing.
 func (s *Streams) Resize(width, height uint16) error {
@@ -545,13 +594,7 @@ func (s *Streams) Close() {
 func (s *Streams) closeFiles() {
 	s.goes.Do(func() { close(s.gone) })
 	s.CloseInput()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	s.closeChildLocked()
-	s.closeSocketLocked()
-	for _, o := range s.outputs {
-		o.closeSource()
+	for _, o := range s.closeSources() {
 		switch {
 		case o.file != nil:
 			o.file.Close()
@@ -561,6 +604,23 @@ func (s *Streams) closeFiles() {
 			o.log.w.Close()
 		}
 	}
+}
+
+// closeSources closes all but where the outputs go, which it returns.
+func (s *Streams) closeSources() []*output {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.closeChildLocked()
+	s.closeSocketLocked()
+	for _, o := range s.outputs {
+		o.closeSource()
+	}
+	s.closeTerminalLocked()
+	return s.outputs
+}
+
+func (s *Streams) closeTerminalLocked() {
 	if s.term != nil {
 		s.term.close()
 		s.term = nil

@@ -3,13 +3,15 @@ package log
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // Fifo is the write end of the bundle's fifo `log`. It owns one descriptor.
 type Fifo struct {
-	fd int
+	fd   int
+	torn atomic.Bool // the last line was cut off, without its newline
 }
 
 // OpenFifo opens the fifo at path. It does not wait for a reader: opened for
@@ -35,11 +37,22 @@ func OpenFifo(path string) (*Fifo, error) {
 func (f *Fifo) Fd() int { return f.fd }
 
 // Write writes one line, or drops it when the fifo is full. It never fails.
+//
+// Of a line that is longer than a page the fifo may take a part. The next line begins
+// a line of its own all the same.
 func (f *Fifo) Write(line []byte) (int, error) {
+	text := line
+	if f.torn.Load() {
+		text = append([]byte{'\n'}, line...)
+	}
 	for {
-		_, err := unix.Write(f.fd, line)
-		if !errors.Is(err, unix.EINTR) {
-			return len(line), nil
+		n, err := unix.Write(f.fd, text)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case n > 0:
+			f.torn.Store(n < len(text))
 		}
+		return len(line), nil
 	}
 }

@@ -48,7 +48,9 @@ func TestLevelsOfContainerd(t *testing.T) {
 	}
 }
 
-func TestFullFifoDropsLinesAndNeverBlocks(t *testing.T) {
+// openLog makes a log's fifo and opens it as the shim does.
+func openLog(t *testing.T) (*Fifo, string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
@@ -57,19 +59,54 @@ func TestFullFifoDropsLinesAndNeverBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(f.Fd())
-	l := New(f, Level(0))
-	for range 10_000 { // far more than a fifo holds, and nobody reads
-		l.Info(strings.Repeat("x", 100))
-	}
+	t.Cleanup(func() { unix.Close(f.Fd()) })
+	return f, path
+}
+
+func openReader(t *testing.T, path string) *os.File {
+	t.Helper()
 	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestFullFifoDropsLinesAndNeverBlocks(t *testing.T) {
+	f, path := openLog(t)
+	l := New(f, Level(0))
+	for range 10_000 { // far more than a fifo holds, and nobody reads
+		l.Info(strings.Repeat("x", 100))
+	}
+	r := openReader(t, path)
 	buf := make([]byte, 1<<20)
 	if n, err := r.Read(buf); n == 0 || err != nil {
 		t.Errorf("the first lines were not kept for the reader: %d bytes, %v", n, err)
+	}
+}
+
+// The stacks of a busy shim are more than a fifo holds.
+func TestALineThatIsCutOffDoesNotSpoilTheNext(t *testing.T) {
+	f, path := openLog(t)
+	r := openReader(t, path)
+	l := New(f, Level(0))
+	buf := make([]byte, 1<<20)
+	for _, msg := range []string{strings.Repeat("x", 100_000), "dropped, the fifo is full"} {
+		l.Info(msg)
+	}
+	if n, err := r.Read(buf); err != nil || n == 0 || n >= 100_000 {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	l.Info("next")
+	l.Info("and next")
+	n, err := r.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(buf[:n]), "\n"), "\n")
+	if len(lines) != 3 || lines[0] != "" || !json.Valid([]byte(lines[1])) || !json.Valid([]byte(lines[2])) {
+		t.Errorf("after the rest of the line: %q", lines)
 	}
 }
 

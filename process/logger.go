@@ -11,6 +11,7 @@ import (
 // still has to say when it dies is written down.
 func StartLogger(r *reaper.Reaper) func(*stdio.Program) (stdio.Child, error) {
 	return func(p *stdio.Program) (stdio.Child, error) {
+		reaper.Reach(p.Path)
 		child, err := r.Start(&reaper.Attr{
 			Path:              p.Path,
 			Args:              p.Args,

@@ -36,6 +36,7 @@ type Process struct {
 	ended   bool          // exit is known; it may not have been told yet
 	stopped chan struct{} // closed when the state becomes Stopped, or Deleted before anything ran
 	child   Child
+	owed    uint64 // the signals, one bit each, for an exec that is being started
 	streams *stdio.Streams
 	noStdin bool      // CloseIO came before there were streams
 	size    [2]uint16 // ResizePty came before there were streams: width, height
@@ -91,16 +92,26 @@ func (p *Process) To(s State) error {
 	return nil
 }
 
-// Made writes down what made the process known: its child and its stdio.
+// Made writes down what made the process known, its child, and sends the signals
+// that came for it meanwhile.
 func (p *Process) Made(child Child) {
 	p.child = child
 	p.pid = child.Pid()
+	for sig := unix.Signal(1); p.owed != 0; sig++ {
+		if p.owed&1 != 0 {
+			_ = child.Signal(sig) // if it has ended by now, that is as good
+		}
+		p.owed >>= 1
+	}
 }
 
 // Opened writes down the process's stdio and does with it what was asked for
 // before it was there.
 func (p *Process) Opened(s *stdio.Streams) error {
 	p.streams = s
+	if p.ended {
+		s.Ended() // an init that was killed while it was made
+	}
 	if p.noStdin {
 		s.CloseStdin()
 	}
@@ -114,6 +125,9 @@ func (p *Process) Opened(s *stdio.Streams) error {
 // caller when that may be.
 func (p *Process) Ended(e reaper.Exit) {
 	p.exit, p.ended = e, true
+	if p.streams != nil {
+		p.streams.Ended()
+	}
 }
 
 // HasEnded reports whether the end is known, told or not.
@@ -142,11 +156,18 @@ func (p *Process) Resize(width, height uint16) error {
 }
 
 // Signal sends a signal to the process: [ErrFinished] when it has ended,
-// [ErrState] when it does not run yet.
+// [ErrState] when it does not run yet. An exec that is being started gets it when
+// there is a process, which nobody waits for here: clients that give up on a start
+// kill what comes of it, and take ErrState for that there will be nothing.
 func (p *Process) Signal(sig unix.Signal) error {
 	switch {
 	case p.ended || p.state == Stopped || p.state == Deleted:
 		return ErrFinished
+	case p.child == nil && p.state == Starting && !p.Init:
+		if sig > 0 {
+			p.owed |= 1 << (sig - 1)
+		}
+		return nil
 	case p.child == nil:
 		return fmt.Errorf("%w: process is %s", ErrState, p.state)
 	}

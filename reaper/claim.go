@@ -81,13 +81,15 @@ func (c *Claim) End() {
 // Adopt makes the child pid, alive or already a zombie, known: from now on
 // its end belongs to onExit (see [Reaper.Start] for what that may do). It must
 // be called before End. A pid that is not a child of this process is refused
-// with [ErrNotChild].
+// with [ErrNotChild]. A child that cannot be watched, for want of descriptors, is
+// killed: it would run on for nobody.
 func (c *Claim) Adopt(pid int, onExit func(Exit)) (*Process, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 			return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, ErrNotChild)
 		}
+		killChild(pid)
 		return nil, fmt.Errorf("reaper: adopt process %d: pidfd_open: %w", pid, err)
 	}
 	// After pidfd_open: were the number recycled in between, the new holder
@@ -99,7 +101,18 @@ func (c *Claim) Adopt(pid int, onExit func(Exit)) (*Process, error) {
 	}
 	p := newProcess(pid, onExit)
 	if err := c.r.watch(p, pidfd); err != nil {
+		if !errors.Is(err, errOwned) {
+			killChild(pid)
+		}
 		return nil, err
 	}
 	return p, nil
+}
+
+// killChild kills by number, if that is a child's. A claim that is open, and from
+// before the child was reaped, keeps it from being another's.
+func killChild(pid int) {
+	if isChild(pid) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }

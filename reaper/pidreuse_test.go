@@ -47,31 +47,33 @@ func nextPid(t *testing.T, pid int) {
 	}
 }
 
-// startAs starts a program that gets a number that was another's.
-func startAs(t *testing.T, r *Reaper, pid int, script string) *Process {
+// recycled returns a process that has ended with 3 and one that runs under its
+// number.
+func recycled(t *testing.T, r *Reaper, onExit func(Exit)) (first, second *Process) {
 	t.Helper()
 	for range 1000 {
-		nextPid(t, pid)
-		p, _ := sh(t, r, script, nil)
-		if p.Pid() == pid {
-			return p
+		first, _ = sh(t, r, "exit 3", onExit)
+		ended(t, first)
+		nextPid(t, first.Pid())
+		second, _ = sh(t, r, "echo; exec sleep 1000", nil)
+		if second.Pid() == first.Pid() {
+			return first, second
 		}
-		// A thread of this process was faster, or somebody has the number.
-		_ = p.Signal(unix.SIGKILL)
-		ended(t, p)
+		// A thread of this process was faster. It may live as long as the process
+		// does, so that the number is lost: the next try is for another's.
+		_ = second.Signal(unix.SIGKILL)
+		ended(t, second)
 	}
-	t.Fatalf("no process has got the number %d again", pid)
-	return nil
+	t.Fatal("no process has got the number of one that has ended")
+	return nil, nil
 }
 
 // containerd 9175, moby 53211.
 func TestAProcessIsNotTakenForTheOneThatHadItsPidBefore(t *testing.T) {
 	withOwnPids(t, func(t *testing.T) {
 		r := newReaper(t)
-		told := 0
-		first, _ := sh(t, r, "exit 3", func(Exit) { told++ })
-		ended(t, first)
-		second := startAs(t, r, first.Pid(), "echo; exec sleep 1000")
+		told := map[int]int{}
+		first, second := recycled(t, r, func(e Exit) { told[e.Pid]++ })
 		if err := first.Signal(unix.SIGKILL); !errors.Is(err, ErrGone) {
 			t.Errorf("signal to the first: %v", err)
 		}
@@ -85,8 +87,8 @@ func TestAProcessIsNotTakenForTheOneThatHadItsPidBefore(t *testing.T) {
 		if e := ended(t, second); e.Status != 128+uint32(unix.SIGTERM) {
 			t.Errorf("the second ended with %d", e.Status)
 		}
-		if e := first.Exit(); told != 1 || e.Status != 3 {
-			t.Errorf("the first was told %d times, and its status is %d", told, e.Status)
+		if e := first.Exit(); told[first.Pid()] != 1 || e.Status != 3 {
+			t.Errorf("the first was told %d times, and its status is %d", told[first.Pid()], e.Status)
 		}
 	})
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/thread"
 )
 
 // Process is a child of the shim that has an owner. It is not reaped before
@@ -43,8 +46,9 @@ type Attr struct {
 
 // Start starts a program in a process group of its own. onExit, which may be
 // nil, is called once with its end, on the reaper's goroutine: it must neither
-// block nor call a method of the Reaper that takes a Claim.
-func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
+// block nor call a method of the Reaper that takes a Claim. The caller calls [Reach]
+// before.
+func (r *Reaper) Start(a *Attr, onExit func(Exit)) (p *Process, err error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reaper: start %s: %w", a.Path, err)
@@ -57,32 +61,53 @@ func (r *Reaper) Start(a *Attr, onExit func(Exit)) (*Process, error) {
 			fds[i] = childFd(a.Files[i])
 		}
 	}
-	pidfd := -1
-	sys := &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
-	if !a.KeepOnParentDeath {
-		// The signal comes when the thread that forked ends, not the
-		// process. Threads of the Go runtime end only with a goroutine that
-		// was locked to them, and no such goroutine starts a program.
-		sys.Pdeathsig = unix.SIGKILL
-	}
 	// The child may end before it is known: until then it looks like a stray.
 	c := r.Claim()
 	defer c.End()
-	pid, err := syscall.ForkExec(a.Path, a.Args, &syscall.ProcAttr{Dir: a.Dir, Env: a.Env, Files: fds, Sys: sys})
+	pid, pidfd, free, err := a.fork(fds)
 	if err != nil {
 		return nil, fmt.Errorf("reaper: start %s: %w", a.Path, err)
 	}
+	defer func() {
+		if err != nil {
+			free()
+		}
+	}()
+	ended := func(e Exit) {
+		free()
+		if onExit != nil {
+			onExit(e)
+		}
+	}
 	if pidfd < 0 { // clone(2) knows CLONE_PIDFD since 5.2, so this is a seccomp filter's doing
-		return c.Adopt(pid, onExit)
+		return c.Adopt(pid, ended)
 	}
 	r.plainScore(pid)
-	p := newProcess(pid, onExit)
-	if err := r.watch(p, pidfd); err != nil {
+	p = newProcess(pid, ended)
+	if err = r.watch(p, pidfd); err != nil {
 		// Nobody will own it: it must not run.
 		_ = unix.Kill(-pid, unix.SIGKILL)
 		return nil, err
 	}
 	return p, nil
+}
+
+// fork starts the program with these files. free is to be called when it has ended.
+func (a *Attr) fork(fds []uintptr) (pid, pidfd int, free func(), err error) {
+	pidfd, free = -1, func() {}
+	sys := &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
+	if !a.KeepOnParentDeath {
+		// The signal comes when the thread that forked ends, not the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		free = thread.Keep()
+		sys.Pdeathsig = unix.SIGKILL
+	}
+	pid, err = syscall.ForkExec(a.Path, a.Args, &syscall.ProcAttr{Dir: a.Dir, Env: a.Env, Files: fds, Sys: sys})
+	if err != nil {
+		free()
+	}
+	return pid, pidfd, free, err
 }
 
 // plainScore gives a child the OOM score of a process that nobody has set one

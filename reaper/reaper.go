@@ -6,10 +6,11 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/epoll"
 )
 
 var (
@@ -22,6 +23,8 @@ var (
 
 	// ErrNotChild says that a pid does not name a child of this process.
 	ErrNotChild = errors.New("not a child of this process")
+
+	errOwned = errors.New("it already has an owner")
 )
 
 // Exit is the end of a process.
@@ -38,7 +41,7 @@ type Exit struct {
 // It owns two goroutines, one per source of news (pidfds and SIGCHLD). Both
 // sleep in the runtime's poller and cost no thread.
 type Reaper struct {
-	epoll  *os.File // of the pidfds of procs; readable when one has ended
+	pidfds *epoll.Set // of procs, by pid: reported when one may have an end to be waited for
 	chld   chan os.Signal
 	done   sync.WaitGroup
 	scored bool // this process has an OOM score of its own
@@ -77,36 +80,23 @@ func New() (*Reaper, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("reaper: become a child subreaper: %w", err)
 	}
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("reaper: epoll_create1: %w", err)
-	}
-	// An epoll descriptor can itself be polled: non-blocking, it is taken by
-	// the runtime's poller, and waiting for any number of children costs one
-	// parked goroutine instead of a thread.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("reaper: set the epoll descriptor non-blocking: %w", err)
-	}
 	score, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {
-		unix.Close(fd)
+		return nil, fmt.Errorf("reaper: %w", err)
+	}
+	pidfds, err := epoll.New("pidfds")
+	if err != nil {
 		return nil, fmt.Errorf("reaper: %w", err)
 	}
 	r := &Reaper{
-		epoll:  os.NewFile(uintptr(fd), "reaper epoll"),
+		pidfds: pidfds,
 		chld:   make(chan os.Signal, 1),
 		procs:  make(map[int]*Process),
 		scored: string(score) != "0\n",
 	}
-	conn, err := r.epoll.SyscallConn()
-	if err != nil {
-		r.epoll.Close()
-		return nil, fmt.Errorf("reaper: %w", err)
-	}
 	signal.Notify(r.chld, unix.SIGCHLD)
 	r.done.Add(2)
-	go r.watchOwned(conn)
+	go r.watchOwned()
 	go r.watchStrays()
 	return r, nil
 }
@@ -116,7 +106,7 @@ func New() (*Reaper, error) {
 func (r *Reaper) Close() error {
 	signal.Stop(r.chld)
 	close(r.chld)
-	err := r.epoll.Close()
+	err := r.pidfds.Close()
 	r.done.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,26 +119,15 @@ func (r *Reaper) Close() error {
 
 // watchOwned hands each end of a known process to its owner, in the order in
 // which the kernel reports them.
-func (r *Reaper) watchOwned(conn syscall.RawConn) {
+func (r *Reaper) watchOwned() {
 	defer r.done.Done()
-	var events [64]unix.EpollEvent
 	for {
-		n := 0
-		err := conn.Read(func(fd uintptr) bool {
-			var err error
-			for {
-				n, err = unix.EpollWait(int(fd), events[:], 0)
-				if err != unix.EINTR {
-					break
-				}
-			}
-			return err != nil || n > 0
-		})
+		pids, err := r.pidfds.Wait()
 		if err != nil {
 			return // closed
 		}
-		for _, ev := range events[:max(n, 0)] {
-			r.reapOwned(int(ev.Fd))
+		for _, pid := range pids {
+			r.reapOwned(int(pid))
 		}
 		// A known zombie hides the strays behind it from waitid.
 		r.sweep()
@@ -222,19 +201,15 @@ func (r *Reaper) watch(p *Process, pidfd int) error {
 	defer r.mu.Unlock()
 	if other := r.procs[p.pid]; other != nil {
 		unix.Close(pidfd)
-		return fmt.Errorf("reaper: process %d already has an owner", p.pid)
+		return fmt.Errorf("reaper: watch process %d: %w", p.pid, errOwned)
 	}
 	p.pidfd = pidfd
 	r.procs[p.pid] = p
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(p.pid)}
-	var ctlErr error
-	conn, err := r.epoll.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) {
-			ctlErr = unix.EpollCtl(int(fd), unix.EPOLL_CTL_ADD, pidfd, &ev)
-		})
-	}
-	if err = errors.Join(err, ctlErr); err != nil {
+	// By edges: a pidfd is readable before there is anything to wait for where the
+	// process has a debugger, who comes first and may take its time, and when it is
+	// closed it stays in the set, as readable as ever, while a child that is being
+	// forked has a copy. The kernel reports again when the debugger has looked or gone.
+	if err := r.pidfds.Add(pidfd, unix.EPOLLIN|unix.EPOLLET, uint64(p.pid)); err != nil {
 		delete(r.procs, p.pid)
 		p.closePidfd()
 		return fmt.Errorf("reaper: watch process %d: %w", p.pid, err)

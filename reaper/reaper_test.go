@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/thread"
 )
 
 const patience = 30 * time.Second
@@ -22,6 +24,14 @@ const patience = 30 * time.Second
 func TestMain(m *testing.M) {
 	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		fmt.Fprintln(os.Stderr, "close_range:", err)
+		os.Exit(1)
+	}
+	if of := os.Getenv(tracerEnv); of != "" {
+		pid, err := strconv.Atoi(of)
+		if err == nil {
+			err = trace(pid)
+		}
+		fmt.Fprintln(os.Stderr, "debugger:", err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -339,4 +349,62 @@ func TestChildDoesNotInheritTheOOMScore(t *testing.T) {
 	if got, err := io.ReadAll(out); err != nil || string(got) != "0\n" {
 		t.Errorf("the child's score is %q, %v", got, err)
 	}
+}
+
+// A program that is killed at its parent's death is killed when the thread ends that
+// forked it, and threads end: with a mount that needs one to itself, in a pod also for
+// another container.
+func TestAProgramOutlivesTheThreadsThatEndMeanwhile(t *testing.T) {
+	r := newReaper(t)
+	var programs []*Process
+	for range 8 {
+		p, _ := sh(t, r, "echo; exec sleep 1000", nil)
+		programs = append(programs, p)
+	}
+	for range 100 {
+		if err := thread.Last(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	thread.EndIdle(0)
+	for _, p := range programs {
+		select {
+		case <-p.Done():
+			t.Errorf("a program ended with status %d", p.Exit().Status)
+		default:
+			if err := p.Signal(unix.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		}
+		ended(t, p)
+		if s := p.Exit().Status; s != 128+uint32(unix.SIGTERM) {
+			t.Errorf("it ended with status %d, want that of SIGTERM", s)
+		}
+	}
+}
+
+// Nobody would learn of its end, nor end it.
+func TestAChildThatCannotBeWatchedIsKilled(t *testing.T) {
+	r := newReaper(t)
+	c := r.Claim()
+	defer c.End()
+	parent, line := sh(t, r, "sleep 1000 >/dev/null 2>&1 & echo $!", nil)
+	ended(t, parent)
+	pid := atoi(t, line)
+
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Adopt(pid, func(Exit) { t.Error("its end was told") })
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, unix.EMFILE) {
+		t.Errorf("adopted without a descriptor: %v", err)
+	}
+	awaitZombie(t, pid)
 }

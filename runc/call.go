@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/holdfast-shim/holdfast/reaper"
@@ -64,6 +65,11 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 	if err != nil {
 		return nil, r.fail(c, 0, err.Error(), err)
 	}
+	if late := reach(ctx, prog, limit-time.Since(began)); late == ErrDeadline {
+		return nil, r.fail(c, 0, "its binary could not be read within "+limit.String(), late)
+	} else if late != nil {
+		return nil, r.gaveUp(c, began, late, 0, "")
+	}
 	at := r.place(c.verb)
 	defer at.leave()
 	if at.log == "" && !c.reads() {
@@ -113,6 +119,42 @@ func (r *Runtime) run(ctx context.Context, c *call) ([]byte, error) {
 		return nil, r.fail(c, status, withWords(msg, said), ErrDeadline)
 	default:
 		return nil, r.gaveUp(c, began, late, status, said)
+	}
+}
+
+// maxLooks is how many calls may have a thread wait for the kernel. More wait for one of
+// these to be answered: the Go runtime ends a process of ten thousand threads.
+const maxLooks = 32
+
+// looks has an entry for each call that has one.
+var looks struct {
+	once    sync.Once
+	entries chan struct{}
+}
+
+// reach waits until the kernel has the runtime at hand, see [reaper.Reach], at most
+// for limit; late says why it did not. The goroutine ends when the kernel answers.
+func reach(ctx context.Context, prog *program, limit time.Duration) (late error) {
+	looks.once.Do(func() { looks.entries = make(chan struct{}, maxLooks) })
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	var done chan struct{}
+	for enter := looks.entries; ; enter = nil {
+		select {
+		case enter <- struct{}{}:
+			done = make(chan struct{})
+			go func() {
+				reaper.Reach(prog.path)
+				<-looks.entries
+				close(done)
+			}()
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return ErrDeadline
+		}
 	}
 }
 

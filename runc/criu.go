@@ -105,8 +105,10 @@ func criuErrors(r io.Reader) ([]string, error) {
 // criuError is the text of a line like
 //
 //	(00.123456)      1: Error (criu/sk-inet.c:191): inet: Connected TCP socket
+//	(00.070875) pie: 1: Error (criu/pie/restorer.c:1907): Can't read pages data (-9)
 //
-// and "" for other lines, and for an error that is none: criu may not be allowed to
+// of which the second is from criu's code within the process that it restores, and
+// "" for other lines, and for an error that is none: criu may not be allowed to
 // raise the limits of its own files, and does without.
 func criuError(line string) string {
 	const mark = "Error ("
@@ -114,7 +116,10 @@ func criuError(line string) string {
 		return ""
 	}
 	at := strings.Index(line, mark)
-	if at < 0 || strings.Trim(line[:at], " ().:0123456789") != "" {
+	if at < 0 {
+		return ""
+	}
+	if who := strings.Trim(line[:at], " ().:0123456789"); who != "" && who != "pie" {
 		return ""
 	}
 	_, text, ok := strings.Cut(line[at+len(mark):], "): ")

@@ -47,6 +47,7 @@ func TestCriusErrorsAreThoseNearestToTheCause(t *testing.T) {
 			"kerndat_vdso_fill_symtable failed when initializing kerndat."}},
 		{"more than anybody reads", strings.Repeat(oldCriu, 2) + failedRestore, []string{"vdso: Unexpected rt vDSO area bounds", "vdso: Failed to fill self vdso symtable",
 			"kerndat_vdso_fill_symtable failed when initializing kerndat.", "Can't connect inet socket back: Network is unreachable"}},
+		{"within what is restored", "(00.070875) pie: 1: Error (criu/pie/restorer.c:1907): Can't read pages data (-9)\n(00.07) pies: 1: Error (criu/a.c:1): not its\n", []string{"Can't read pages data (-9)"}},
 		{"cut short", "(00.1) Error (criu/a.c:1): no end", []string{"no end"}},
 		{"lines longer than a page", "(00.1) " + long + "\n(00.2) Error (criu/a.c:1): after it\n", []string{"after it"}},
 		{"what others say of errors", "Error (criu/a.c:1): without a time\n(00.1) path=/Error (b): c\n(00.1) Error (criu/a.c:1) without a colon\n", nil},
