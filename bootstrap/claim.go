@@ -15,21 +15,21 @@ import (
 const patience = 10 * time.Second
 
 // claim finds out who serves the group whose socket is path. Either it is a
-// living shim: then s is nil and version is that of the Task API it serves,
-// prefer if it can. Or it is nobody: then s is the group's socket, new and
-// listening, a dead one's having been removed.
+// living shim: then version is that of the Task API it serves, prefer if it can.
+// Or it is nobody: then version is 0, a dead one's socket has been removed, and s,
+// unless it is nil, listens there from the same moment on.
 //
 // id is a container that the living shim is asked about.
-func claim(path, id string, prefer int, wait time.Duration) (s *socket, version int, err error) {
+func claim(path, id string, prefer int, wait time.Duration, s *socket) (version int, err error) {
 	dir := filepath.Dir(path)
 	if err := makeSocketDir(dir); err != nil {
-		return nil, 0, err
+		return 0, err
 	}
 	deadline := time.Now().Add(wait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		lock, err := lockDir(dir, time.Until(deadline))
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
 		conn, err := connect(path)
 		if errors.Is(err, unix.ECONNREFUSED) {
@@ -38,16 +38,20 @@ func claim(path, id string, prefer int, wait time.Duration) (s *socket, version 
 			}
 		}
 		if errors.Is(err, unix.ENOENT) {
-			if s, err = bind(path); err == nil {
+			err = nil
+			if s != nil {
+				err = s.bind(path)
+			}
+			if err == nil {
 				lock.release()
-				return s, 0, nil
+				return 0, nil
 			}
 		}
 		lock.release()
 
 		if err == nil {
 			if version, err = ask(conn, prefer, id, deadline); err == nil {
-				return nil, version, nil
+				return version, nil
 			}
 		}
 		switch {
@@ -60,10 +64,10 @@ func claim(path, id string, prefer int, wait time.Duration) (s *socket, version 
 		case errors.Is(err, unix.EADDRINUSE):
 			// Bound by another kind of shim, which does not know our lock.
 		default:
-			return nil, 0, fmt.Errorf("claim %s: %w", path, err)
+			return 0, fmt.Errorf("claim %s: %w", path, err)
 		}
 		if time.Now().Add(pause).After(deadline) {
-			return nil, 0, fmt.Errorf("claim %s: %w", path, err)
+			return 0, fmt.Errorf("claim %s: %w", path, err)
 		}
 		time.Sleep(pause)
 	}

@@ -111,11 +111,14 @@ func (d *deletion) run(ctx context.Context) {
 			d.complain(err)
 		}
 	}
-	if err := cgroup.Clear(ctx, d.Flags.ID, d.initPid, cgroupsPath); err != nil {
+	err := cgroup.Clear(ctx, d.Flags.ID, d.initPid, cgroupsPath, func(pid int) bool { return bundle.Elsewhere(d.dir, pid) })
+	if err != nil {
 		d.complain(err)
 	}
-	if err := d.deleteFromRuntime(ctx, options); err != nil {
-		d.complain(err)
+	if !errors.Is(err, cgroup.ErrOthers) { // whose state the runtime's is then
+		if err := d.deleteFromRuntime(ctx, options); err != nil {
+			d.complain(err)
+		}
 	}
 	if d.dir != "" {
 		if err := mount.UnmountAll(filepath.Join(d.dir, bundle.Rootfs)); err != nil {

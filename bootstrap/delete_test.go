@@ -422,11 +422,9 @@ func TestDeleteRemovesTheSocketOfAShimThatIsStillDying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := bind(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := mustBind(t, path)
 	f := os.NewFile(uintptr(s.fd), path)
+	s.fd = -1 // it is f's
 	l, err := net.FileListener(f)
 	f.Close()
 	if err != nil {
@@ -457,6 +455,7 @@ func TestDeleteEndsTheRuntimeThatADyingShimHasLeft(t *testing.T) {
 	start := func(dir string) *exec.Cmd {
 		// A shell that has the arguments of a runtime.
 		cmd := exec.Command("/bin/sh", "-c", "sleep 100000; true", "runc", "--root", "/r", "--log", filepath.Join(dir, "log.json"), "create", "c1")
+		cmd.Dir = dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

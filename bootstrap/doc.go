@@ -20,6 +20,14 @@
 // locked, and the lock ends with its holder. So of any number of starts for one
 // group one makes the shim, and the others find it.
 //
+// # A start that is killed
+//
+// containerd kills a start whose client goes away, and nobody calls `delete` then. So
+// the shim comes first, with a socket that lies nowhere, and the socket's file second:
+// from that moment on there are two who would remove it. The shim serves when start
+// has written a byte to a pipe, after its answer; when the pipe ends without one, it
+// removes what was made and ends.
+//
 // # What a shim inherits
 //
 // The out-of-memory score (the starter's parent's + 1, at most 1000), the shim's

@@ -28,15 +28,16 @@ type Listener struct {
 }
 
 // Listen returns the socket to serve on: the one that [Start] left open as
-// descriptor 3, or a new one at -socket. Descriptor 3 is closed then, so that no
-// program started later can inherit it. The caller owns the listener.
+// descriptor 3, or a new one at -socket. Descriptors 3 and 4 are closed then, so
+// that no program started later can inherit them. The caller owns the listener.
+// It returns [ErrUnfinished] when [Start] was killed; then no socket is left.
 func Listen(f Flags) (*Listener, error) {
 	var (
 		l   *Listener
 		err error
 	)
 	if f.Socket == "" {
-		l, err = inherited(listenFD)
+		l, err = inherited(listenFD, wordFD)
 	} else {
 		l, err = listenAt(f.Socket)
 	}
@@ -46,7 +47,21 @@ func Listen(f Flags) (*Listener, error) {
 	return l, nil
 }
 
-func inherited(fd int) (*Listener, error) {
+// inherited waits for the word of who started this shim that the socket fd is ready
+// and known, then takes fd over. It closes word, and fd too if no word comes.
+func inherited(fd, word int) (*Listener, error) {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoSocket, err)
+	}
+	if kind != unix.SOCK_STREAM {
+		return nil, ErrNoSocket
+	}
+	if err := awaitWord(word); err == ErrUnfinished {
+		return nil, errors.Join(err, abandon(fd))
+	} else if err != nil {
+		return nil, err
+	}
 	path, err := boundTo(fd)
 	if err != nil {
 		return nil, err
@@ -69,14 +84,35 @@ func listenAt(path string) (*Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d fit", ErrSocketPath, path, len(path), maxSocketPath)
 	}
-	s, _, err := claim(path, "", 3, patience)
+	s, err := newSocket()
 	if err != nil {
 		return nil, err
 	}
-	if s == nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, unix.EADDRINUSE)
+	version, err := claim(path, "", 3, patience, s)
+	if err == nil && version != 0 {
+		err = fmt.Errorf("listen on %s: %w", path, unix.EADDRINUSE)
+	}
+	if err != nil {
+		unix.Close(s.fd)
+		return nil, err
 	}
 	return wrap(s.fd, s.path, s.file)
+}
+
+// abandon closes a socket that nobody was told of, and removes its file if it has
+// one. Another start may have found it dead, or not yet listening, and put its own
+// there.
+func abandon(fd int) error {
+	path, err := pathOf(fd)
+	unix.Close(fd)
+	if err != nil {
+		return nil // not bound
+	}
+	conn, err := connectOrRemove(path)
+	if conn != nil {
+		conn.Close()
+	}
+	return err
 }
 
 // wrap takes fd over.
@@ -92,22 +128,26 @@ func wrap(fd int, path string, file fileID) (*Listener, error) {
 	return &Listener{UnixListener: u, path: path, file: file, conns: conns{limit: connLimit()}}, nil
 }
 
-// boundTo returns the path that the listening stream socket fd is bound to.
+// boundTo returns the path that the listening socket fd is bound to.
 func boundTo(fd int) (string, error) {
 	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoSocket, err)
 	}
-	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNoSocket, err)
+	if listening == 0 {
+		return "", ErrNoSocket
 	}
+	return pathOf(fd)
+}
+
+// pathOf returns the absolute path that the unix socket fd is bound to.
+func pathOf(fd int) (string, error) {
 	name, err := unix.Getsockname(fd)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoSocket, err)
 	}
 	at, ok := name.(*unix.SockaddrUnix)
-	if !ok || listening == 0 || kind != unix.SOCK_STREAM {
+	if !ok {
 		return "", ErrNoSocket
 	}
 	// x/sys shows an abstract name with an @ in place of the NUL.
@@ -123,11 +163,17 @@ func (l *Listener) Path() string { return l.path }
 // Accept waits for a connection from somebody who may talk to the shim. Others
 // are disconnected without a word, and cost nothing but that. There is a limit to
 // how many are open at a time, see conns; the connection is a [frame.Conn].
+//
+// Every error but that of Close is temporary, as a server may ask it: a server ends at
+// the first that is not, and with it a shim that has containers.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return nil, err
+		}
+		if err != nil {
+			return nil, &acceptError{err}
 		}
 		raw, err := c.SyscallConn()
 		if err == nil {
@@ -141,6 +187,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 		c.Close()
 	}
 }
+
+// acceptError is why nobody could be accepted this time: too many files, and, which
+// package net does not call temporary, no memory in the shim's cgroup, or a security
+// module that says no.
+type acceptError struct{ error }
+
+func (e *acceptError) Temporary() bool { return true }
+func (e *acceptError) Unwrap() error   { return e.error }
 
 // Close ends the listening and removes the socket's file, if it is still this
 // socket's. Connections that have been accepted stay open. Only the first call

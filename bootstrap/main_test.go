@@ -39,6 +39,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(mapsEnv); path != "" {
+		fmt.Fprintln(os.Stderr, playMapping(path))
+		os.Exit(1)
+	}
 	if os.Getenv(tinyEnv) != "" {
 		tinyShim()
 		return

@@ -25,6 +25,9 @@ const runtimeEnd = time.Second
 // a mount after they were looked for.
 func endRuntimes(dir string) error {
 	log := filepath.Join(dir, bundle.RuntimeLog)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return fmt.Errorf("look for the OCI runtime: %w", err)
@@ -32,7 +35,7 @@ func endRuntimes(dir string) error {
 	deadline := time.Now().Add(runtimeEnd)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !logsTo(pid, log) {
+		if err != nil || !runsIn(pid, dir) || !logsTo(pid, log) {
 			continue
 		}
 		if err := endRuntime(pid, log, deadline); err != nil {
@@ -40,6 +43,14 @@ func endRuntimes(dir string) error {
 		}
 	}
 	return nil
+}
+
+// runsIn reports whether a process works in dir, as a runtime does in its bundle. That is
+// asked first: the arguments of a process are in its memory, whose lock it may hold as
+// long as it likes, by a file system that does not answer.
+func runsIn(pid int, dir string) bool {
+	cwd, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
+	return err == nil && strings.TrimSuffix(cwd, " (deleted)") == dir
 }
 
 // logsTo reports whether a process was started as an OCI runtime with that log.

@@ -63,41 +63,48 @@ func fileAt(path string) (fileID, error) {
 // for certain whether the path is still ours.
 type socket struct {
 	fd   int
-	path string
+	path string // "" before bind
 	file fileID
 }
 
-// bind makes a socket listen at path, which must not exist. Nobody else can
-// connect to it at any moment: the mode is set before the file exists.
-func bind(path string) (*socket, error) {
+// newSocket makes a socket that lies nowhere yet.
+func newSocket() (*socket, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket: %w", err)
 	}
-	s := &socket{fd: fd, path: path}
 	// The kernel takes the file's mode from the socket's own inode.
 	if err := unix.Fchmod(fd, 0o600); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("make a socket private: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("bind %s: %w", path, err)
+	return &socket{fd: fd}, nil
+}
+
+// bind makes the socket listen at path, which must not exist. Nobody else can
+// connect to it at any moment: it has had its mode before the file exists.
+func (s *socket) bind(path string) error {
+	if err := unix.Bind(s.fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return fmt.Errorf("bind %s: %w", path, err)
 	}
-	if s.file, err = fileAt(path); err == nil {
-		err = unix.Listen(fd, backlog)
+	file, err := fileAt(path)
+	if err == nil {
+		err = unix.Listen(s.fd, backlog)
 	}
 	if err != nil {
 		os.Remove(path)
-		unix.Close(fd)
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return s, nil
+	s.path, s.file = path, file
+	return nil
 }
 
-// remove unlinks the file if it is still ours, then closes the socket.
-func (s *socket) remove() error {
-	err := removeOwn(s.path, s.file)
+// remove unlinks the file if there is one and it is still ours, then closes the
+// socket.
+func (s *socket) remove() (err error) {
+	if s.path != "" {
+		err = removeOwn(s.path, s.file)
+	}
 	unix.Close(s.fd)
 	return err
 }

@@ -64,10 +64,7 @@ func tempDir(t testing.TB) string {
 func TestTheLongestPathCanBeListenedOn(t *testing.T) {
 	dir := tempDir(t)
 	path := filepath.Join(dir, strings.Repeat("x", maxSocketPath-len(dir)-1))
-	s, err := bind(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := mustBind(t, path)
 	conn, err := connect(path)
 	if err != nil {
 		t.Fatal(err)
@@ -78,10 +75,19 @@ func TestTheLongestPathCanBeListenedOn(t *testing.T) {
 	}
 }
 
+func mustSocket(t *testing.T) *socket {
+	t.Helper()
+	s, err := newSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func mustBind(t *testing.T, path string) *socket {
 	t.Helper()
-	s, err := bind(path)
-	if err != nil {
+	s := mustSocket(t)
+	if err := s.bind(path); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(s.fd) })
@@ -112,9 +118,10 @@ func TestClaimGivesUpOnAShimThatHangs(t *testing.T) {
 	path := filepath.Join(tempDir(t), "s")
 	hung := mustBind(t, path)
 	began := time.Now()
-	s, _, err := claim(path, "c1", 2, 50*time.Millisecond)
-	if s != nil || !errors.Is(err, ErrHung) {
-		t.Errorf("%v, %v", s, err)
+	s := mustSocket(t)
+	version, err := claim(path, "c1", 2, 50*time.Millisecond, s)
+	if version != 0 || s.path != "" || !errors.Is(err, ErrHung) {
+		t.Errorf("%v, %v", version, err)
 	}
 	if d := time.Since(began); d < 50*time.Millisecond {
 		t.Errorf("gave up after %v", d)
@@ -123,9 +130,9 @@ func TestClaimGivesUpOnAShimThatHangs(t *testing.T) {
 		t.Error("the socket is gone")
 	}
 	unix.Close(hung.fd)
-	s, _, err = claim(path, "c1", 2, time.Minute)
-	if err != nil || s == nil {
-		t.Fatalf("when it has ended: %v, %v", s, err)
+	version, err = claim(path, "c1", 2, time.Minute, s)
+	if err != nil || version != 0 || s.path != path {
+		t.Fatalf("when it has ended: %v, %v", version, err)
 	}
 	s.remove()
 }
@@ -146,8 +153,8 @@ func TestClaimGivesUpOnAFullQueue(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	if s, _, err := claim(path, "c1", 2, 50*time.Millisecond); s != nil || !errors.Is(err, ErrHung) {
-		t.Errorf("%v, %v", s, err)
+	if version, err := claim(path, "c1", 2, 50*time.Millisecond, nil); version != 0 || !errors.Is(err, ErrHung) {
+		t.Errorf("%v, %v", version, err)
 	}
 }
 
@@ -156,10 +163,9 @@ func TestClaimTakesOverFromAStartThatFails(t *testing.T) {
 	path := filepath.Join(tempDir(t), "s")
 	other := mustBind(t, path)
 	done := make(chan error, 1)
-	var s *socket
+	s := mustSocket(t)
 	go func() {
-		var err error
-		s, _, err = claim(path, "c1", 2, time.Minute)
+		_, err := claim(path, "c1", 2, time.Minute, s)
 		done <- err
 	}()
 	// When the claim waits for an answer, it is in the queue.
@@ -171,8 +177,8 @@ func TestClaimTakesOverFromAStartThatFails(t *testing.T) {
 	if err := other.remove(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil || s == nil {
-		t.Fatalf("%v, %v", s, err)
+	if err := <-done; err != nil || s.path != path {
+		t.Fatalf("%q, %v", s.path, err)
 	}
 	if file, err := fileAt(path); err != nil || file != s.file {
 		t.Errorf("%v, %v", file, err)
@@ -186,8 +192,8 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if s, _, err := claim(path, "c1", 2, time.Minute); s != nil || !errors.Is(err, ErrSocketPath) || !exists(path) {
-			t.Errorf("%v, %v", s, err)
+		if version, err := claim(path, "c1", 2, time.Minute, nil); version != 0 || !errors.Is(err, ErrSocketPath) || !exists(path) {
+			t.Errorf("%v, %v", version, err)
 		}
 	})
 	t.Run("another user's shim", func(t *testing.T) {
@@ -197,14 +203,16 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 		}
 		path := filepath.Join(dir, "s")
 		as(t, 65534, func() { mustBind(t, path) })
-		if s, _, err := claim(path, "c1", 2, time.Minute); s != nil || !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "65534") {
-			t.Errorf("%v, %v", s, err)
+		if version, err := claim(path, "c1", 2, time.Minute, nil); version != 0 || !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "65534") {
+			t.Errorf("%v, %v", version, err)
 		}
 	})
 	t.Run("something that closes", func(t *testing.T) {
 		answer := serveRaw(t, func(c net.Conn) {})
-		if s, _, err := claim(answer, "c1", 2, 50*time.Millisecond); s != nil || !errors.Is(err, errLost) {
-			t.Errorf("%v, %v", s, err)
+		// It tries again until the time is up, which on a busy machine it may be in the
+		// midst of a try.
+		if version, err := claim(answer, "c1", 2, 200*time.Millisecond, nil); version != 0 || !errors.Is(err, errLost) && !errors.Is(err, ErrHung) {
+			t.Errorf("%v, %v", version, err)
 		}
 	})
 	for name, reply := range map[string][]byte{
@@ -221,8 +229,8 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 				c.Write(reply)
 				io.Copy(io.Discard, c)
 			})
-			if s, _, err := claim(path, "c1", 2, time.Minute); s != nil || !errors.Is(err, ErrForeign) {
-				t.Errorf("%v, %v", s, err)
+			if version, err := claim(path, "c1", 2, time.Minute, nil); version != 0 || !errors.Is(err, ErrForeign) {
+				t.Errorf("%v, %v", version, err)
 			}
 		})
 	}
@@ -238,8 +246,8 @@ func TestClaimDoesNotTrustJustAnything(t *testing.T) {
 			t.Fatal(err)
 		}
 		go srv.Serve(context.Background(), l)
-		if s, _, err := claim(path, "c1", 2, time.Minute); s != nil || !errors.Is(err, ErrForeign) {
-			t.Errorf("%v, %v", s, err)
+		if version, err := claim(path, "c1", 2, time.Minute, nil); version != 0 || !errors.Is(err, ErrForeign) {
+			t.Errorf("%v, %v", version, err)
 		}
 	})
 }
@@ -326,7 +334,7 @@ func TestAStickyDirectoryOfOthersWillDo(t *testing.T) {
 func TestListenOnDescriptor3(t *testing.T) {
 	path := filepath.Join(tempDir(t), "s")
 	s := mustBind(t, path)
-	l, err := inherited(mustDup(t, s.fd))
+	l, err := inherited(mustDup(t, s.fd), word(t, "x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +379,7 @@ func TestClosingLeavesAnothersSocket(t *testing.T) {
 			if when == "removed before it was found" {
 				os.Remove(path)
 			}
-			l, err := inherited(mustDup(t, s.fd))
+			l, err := inherited(mustDup(t, s.fd), word(t, "x"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -432,10 +440,77 @@ func TestDescriptor3MustBeWhatStartMakes(t *testing.T) {
 		"not open": 1 << 20, "a file": int(file.Fd()), "an abstract socket": int(abstractFile.Fd()),
 		"an internet socket": tcp, "a socket that does not listen": idle, "a socket of packets": packets,
 	} {
-		if l, err := inherited(fd); !errors.Is(err, ErrNoSocket) {
+		if l, err := inherited(fd, word(t, "x")); !errors.Is(err, ErrNoSocket) {
 			t.Errorf("%s: %v, %v", name, l, err)
 		}
 	}
+}
+
+// word is what the shim gets from a start that has written text and ended.
+func word(t *testing.T, text string) int {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(fds[1], []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fds[1])
+	return fds[0]
+}
+
+func TestASocketThatNobodyWasToldOfIsGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(path string) *socket
+		left    bool
+	}{
+		"it lies nowhere":    {func(string) *socket { return mustSocket(t) }, false},
+		"it listens":         {func(path string) *socket { return mustBind(t, path) }, false},
+		"it does not listen": {func(path string) *socket { return mustBindOnly(t, path) }, false},
+		"another start has put its own there": {func(path string) *socket {
+			s := mustBindOnly(t, path)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			mustBind(t, path)
+			return s
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(tempDir(t), "s")
+			s := c.prepare(path)
+			fd := s.fd
+			s.fd = -1 // it is closed
+			if l, err := inherited(fd, word(t, "")); !errors.Is(err, ErrUnfinished) {
+				t.Errorf("%v, %v", l, err)
+			}
+			if exists(path) != c.left {
+				t.Errorf("a socket is left: %v", !c.left)
+			}
+		})
+	}
+	s := mustSocket(t)
+	defer unix.Close(s.fd)
+	file := filepath.Join(t.TempDir(), "no pipe")
+	fd, err := unix.Open(file, unix.O_CREAT|unix.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := inherited(s.fd, fd); !errors.Is(err, unix.EBADF) || !strings.Contains(err.Error(), "is not the pipe") {
+		t.Errorf("without a pipe: %v, %v", l, err)
+	}
+}
+
+// mustBindOnly is what a start leaves that is killed between bind and listen.
+func mustBindOnly(t *testing.T, path string) *socket {
+	t.Helper()
+	s := mustSocket(t)
+	if err := unix.Bind(s.fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(s.fd) })
+	return s
 }
 
 func TestListenOnAPath(t *testing.T) {

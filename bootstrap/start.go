@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
 	bootapi "github.com/holdfast-shim/holdfast/proto/bootstrap"
@@ -79,36 +82,47 @@ func serveAt(c *Call, r request, env environ, dir, path string) (err error) {
 			os.Remove(filepath.Join(dir, bundle.AddressFile))
 		}
 	}()
-	s, version, err := claim(path, c.Flags.ID, r.dialect.version(), patience)
+	version, err := claim(path, c.Flags.ID, r.dialect.version(), patience, nil)
 	if err != nil {
 		return err
 	}
-	if s == nil {
+	if version != 0 {
 		return tell(c.Stdout, path, r.dialect, version)
 	}
-	if err := launch(c, r, env, dir, s); err != nil {
-		s.remove()
-		return err
-	}
-	return nil
+	return launch(c, r, env, dir, path)
 }
 
 func addressOf(path string) string { return "unix://" + path }
 
-// launch makes the shim that serves s and answers. After an error the caller
-// removes s; the rest is undone.
-func launch(c *Call, r request, env environ, dir string, s *socket) error {
+// launch makes a shim that serves at path and answers. The shim comes first and the
+// socket's file second, so that there is always somebody to remove it: containerd
+// kills a start whose client has gone, and calls no `delete` then. If another start
+// was quicker, its shim is the answer and ours ends. An error undoes all.
+func launch(c *Call, r request, env environ, dir, path string) error {
 	if err := becomeLikeShim(r, env); err != nil {
 		return err
 	}
-	pid, err := spawn(servingArgs(c.Flags, r), env.forServing(r, c.Flags.Namespace), dir, s.fd)
+	s, err := newSocket()
 	if err != nil {
 		return err
 	}
-	if err := tell(c.Stdout, s.path, r.dialect, r.dialect.version()); err != nil {
-		killAndReap(pid)
+	shim, err := spawn(servingArgs(c.Flags, r), env.forServing(r, c.Flags.Namespace), dir, s.fd)
+	if err != nil {
+		s.remove()
 		return err
 	}
+	prefer := r.dialect.version()
+	others, err := claim(path, c.Flags.ID, prefer, patience, s)
+	if err == nil {
+		err = tell(c.Stdout, path, r.dialect, cmp.Or(others, prefer))
+	}
+	if err != nil || others != 0 {
+		shim.end()
+		s.remove()
+		return err
+	}
+	shim.release()
+	unix.Close(s.fd)
 	return nil
 }
 

@@ -344,11 +344,9 @@ func deadSocket(t *testing.T, n *node, group string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := bind(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := mustBind(t, path)
 	unix.Close(s.fd)
+	s.fd = -1
 	return path
 }
 
@@ -401,6 +399,86 @@ func TestTheAddressIsInTheBundleBeforeThereIsASocket(t *testing.T) {
 	}
 	if shimPid(t, address) == 0 {
 		t.Error("nobody is there")
+	}
+}
+
+// A start whose client goes away is killed by containerd, which then calls no
+// `delete`: who has made the socket's file must not be the only one to know of it.
+func TestAStartThatIsKilledLeavesNoSocket(t *testing.T) {
+	n := newNode(t)
+	n.bundle("c1", nil)
+	if err := makeSocketDir(n.sockets); err != nil {
+		t.Fatal(err)
+	}
+	// With nobody who reads its answer, no start comes further than that.
+	reads, answer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reads.Close()
+	defer answer.Close()
+	fill(t, answer)
+	for round := range 20 {
+		made := nextFile(t, n.sockets)
+		cmd := n.command("c1", "start")
+		cmd.Stdout = answer
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		made()
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("round %d: start has answered: the test could not have failed", round)
+		}
+		eventually(t, "the socket is gone, and the shim", func() bool {
+			left, err := os.ReadDir(n.sockets)
+			return err == nil && len(left) == 0 && !slices.ContainsFunc(children(t), alive)
+		})
+		killChildren(t) // which are zombies
+	}
+}
+
+// fill writes to a pipe until nothing more goes in.
+func fill(t *testing.T, pipe *os.File) {
+	t.Helper()
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var full error
+	err = raw.Write(func(fd uintptr) bool {
+		for full == nil {
+			_, full = unix.Write(int(fd), make([]byte, 4096))
+		}
+		return true
+	})
+	if err != nil || full != unix.EAGAIN {
+		t.Fatalf("fill a pipe: %v, %v", err, full)
+	}
+}
+
+// nextFile returns what waits until somebody makes a file in dir.
+func nextFile(t *testing.T, dir string) (wait func()) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		defer f.Close()
+		if err := f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Read(make([]byte, 4096)); err != nil {
+			t.Fatalf("no file was made in %s: %v", dir, err)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ type Shim struct {
 // connectPatience is how long the daemon waits for a shim's socket to accept.
 const connectPatience = 100 * time.Second
 
-// connect takes log over: it is closed with the connection.
+// connect takes log over, which may be nil: it is closed with the connection.
 func connect(b *Bundle, e Endpoint, log *shimLog) (*Shim, error) {
 	conn, err := net.DialTimeout("unix", e.path(), connectPatience)
 	if err != nil {
@@ -37,7 +37,9 @@ func connect(b *Bundle, e Endpoint, log *shimLog) (*Shim, error) {
 	}
 	s := &Shim{Bundle: b, Endpoint: e, log: log, closed: make(chan struct{})}
 	s.conn = ttrpc.NewClient(conn, ttrpc.WithOnClose(func() {
-		log.Close()
+		if log != nil {
+			log.Close()
+		}
 		close(s.closed)
 	}))
 	s.Task = task.NewClient(s.conn, e.Version)

@@ -9,22 +9,28 @@ import "time"
 type idleTimer struct {
 	limit time.Duration
 	timer *time.Timer // runs while there is no container
+	due   time.Time   // when it fires; guarded by the service's lock
 }
 
 func newIdleTimer(limit time.Duration, abandon func()) *idleTimer {
-	return &idleTimer{limit: limit, timer: time.AfterFunc(limit, abandon)}
+	due := time.Now().Add(limit)
+	return &idleTimer{limit: limit, timer: time.AfterFunc(limit, abandon), due: due}
 }
 
 // busy says that there is a container.
 func (t *idleTimer) busy() { t.timer.Stop() }
 
 // idle says that there is none any more.
-func (t *idleTimer) idle() { t.timer.Reset(t.limit) }
+func (t *idleTimer) idle() {
+	t.due = time.Now().Add(t.limit)
+	t.timer.Reset(t.limit)
+}
 
-// abandon ends the shim if it holds no container.
+// abandon ends the shim if it holds no container, unless the time was given anew when
+// the timer had fired and this was on its way.
 func (s *Service) abandon() {
 	s.mu.Lock()
-	end := len(s.containers) == 0
+	end := len(s.containers) == 0 && !time.Now().Before(s.idle.due)
 	if end {
 		s.closing = true
 	}

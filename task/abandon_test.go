@@ -9,7 +9,10 @@ import (
 )
 
 // after plays that nothing has happened for the limit.
-func (t *idleTimer) after() { t.timer.Reset(0) }
+func (t *idleTimer) after() {
+	t.due = time.Now()
+	t.timer.Reset(0)
+}
 
 func abandoning(t *testing.T) (*Service, chan struct{}) {
 	t.Helper()
@@ -74,5 +77,25 @@ func TestWhoAsksForAShimWithoutAContainerHasTheWholeTimeAgain(t *testing.T) {
 	}
 	if s.idle.timer.Stop() {
 		t.Error("the time runs with a container there")
+	}
+}
+
+// The timer has fired and waits for the lock that Connect holds.
+func TestWhoAsksInTheMomentOfTheEndHasTheWholeTimeAgain(t *testing.T) {
+	s, down := abandoning(t)
+	s.idle.timer.Stop()
+	s.idle.due = time.Now()
+	if _, err := s.Connect(context.Background(), &task.ConnectRequest{Id: "next"}); err != nil {
+		t.Fatal(err)
+	}
+	s.abandon()
+	select {
+	case <-down:
+		t.Fatal("it told that it is there, and ended")
+	default:
+	}
+	c, _ := bare(t, true)
+	if err := s.reserve(c); err != nil {
+		t.Error(err)
 	}
 }

@@ -43,7 +43,7 @@ type container struct {
 	owner    stdio.Owner // of the pipes
 	criuWork string      // where criu works if nobody says; "": the container's own directory
 	private  bool        // has a pid namespace of its own: the kernel ends the others with init
-	over     func()      // called when init's end was told; must not block or take a lock
+	over     func()      // called when there is no init any more, or not yet; must not block or take a lock
 	giveUp   func()      // has Create undo what it does, if it is not done yet
 
 	init *process.Process // set when made; its state is guarded
@@ -100,11 +100,21 @@ func (c *container) exited(p *process.Process, e reaper.Exit) {
 	c.settle(p)
 }
 
+// unmade reports whether the container has no init: one that is to be restored by its
+// start. The lock is held.
+func (c *container) unmade() bool {
+	return c.init.State() == process.Created && c.restoration != nil
+}
+
 // settle tells the end of p if it is known and may be told: not before p's
 // start was, and init's not before those of its execs. What the kernel killed
 // for want of memory is told before. The lock is held.
 func (c *container) settle(p *process.Process) {
 	c.tellOOM()
+	if p.Init && c.unmade() {
+		c.over()
+		return
+	}
 	if !p.HasEnded() || !p.State().Settled() || p.State() >= process.Stopped {
 		return
 	}

@@ -141,7 +141,7 @@ func (s *Service) create(ctx context.Context, c *container, r *task.CreateTaskRe
 		Children: s.machine.children(),
 		Streams:  streams,
 		Clear: func(ctx context.Context) error {
-			return errors.Join(s.machine.clearGroup(ctx, c.id, cgroupsPath), c.runtime.Scrub())
+			return errors.Join(s.machine.clearGroup(ctx, c.id, c.bundle, cgroupsPath), c.runtime.Scrub())
 		},
 		OnExit: func(e reaper.Exit) { c.exited(c.init, e) },
 	}

@@ -92,10 +92,12 @@ func (s *Service) deleteExec(c *container, p *process.Process) (*task.DeleteResp
 	resp := answerDelete(p)
 	s.answers.keep(c.id, p.ID, resp)
 	if streams != nil {
-		// A child that the exec left behind may still write. What it says is
-		// moved as long as it lives, at most until the container goes.
+		// A child that the exec left behind may still write. What it says is moved for
+		// a while; the clients of containerd wait for the end of it.
 		go func() {
+			cut := time.AfterFunc(s.Drain, streams.Cut)
 			streams.Wait()
+			cut.Stop()
 			streams.Close()
 			c.mu.Lock()
 			delete(c.streams, streams)
@@ -127,8 +129,7 @@ func (s *Service) deleteInit(ctx context.Context, c *container) (*task.DeleteRes
 		return nil, err
 	}
 	c.mu.Lock()
-	state, gone := c.init.State(), c.deleted
-	unmade := state == process.Created && c.restoration != nil
+	state, unmade, gone := c.init.State(), c.unmade(), c.deleted
 	group, oom := c.group, c.oom
 	streams := make([]*stdio.Streams, 0, len(c.streams))
 	for st := range c.streams {

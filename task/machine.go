@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-shim/holdfast/bundle"
 	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto"
@@ -24,7 +25,7 @@ type machine interface {
 	// watchOOM is [cgroup.OOMWatcher.Watch].
 	watchOOM(g group, wake func()) (oomWatch, error)
 	// clearGroup is [cgroup.Clear] of a container that was not made to the end.
-	clearGroup(ctx context.Context, id, cgroupsPath string) error
+	clearGroup(ctx context.Context, id, bundle, cgroupsPath string) error
 }
 
 // ociRuntime is the OCI runtime on one container: [runc.Runtime].
@@ -100,6 +101,6 @@ func (n *node) watchOOM(g group, wake func()) (oomWatch, error) {
 	return o, nil
 }
 
-func (n *node) clearGroup(ctx context.Context, id, cgroupsPath string) error {
-	return cgroup.Clear(ctx, id, 0, cgroupsPath)
+func (n *node) clearGroup(ctx context.Context, id, dir, cgroupsPath string) error {
+	return cgroup.Clear(ctx, id, 0, cgroupsPath, func(pid int) bool { return bundle.Elsewhere(dir, pid) })
 }

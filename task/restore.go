@@ -3,17 +3,20 @@ package task
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/holdfast-shim/holdfast/cgroup"
 	"github.com/holdfast-shim/holdfast/log"
 	"github.com/holdfast-shim/holdfast/process"
 	"github.com/holdfast-shim/holdfast/proto/events"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
 	"github.com/holdfast-shim/holdfast/proto/task"
+	"github.com/holdfast-shim/holdfast/reaper"
 	"github.com/holdfast-shim/holdfast/runc"
 )
 
@@ -95,6 +98,10 @@ func (s *Service) findGroup(c *container, init process.Child) (group, oomWatch) 
 	// An init that has ended already has no cgroup to be found by; there is
 	// nothing to count or to kill in it then.
 	group, err := s.machine.group(init.Pid())
+	// If it has ended by now, its number may have been another's when that was looked up.
+	if err == nil && errors.Is(init.Signal(0), reaper.ErrGone) {
+		group, err = nil, cgroup.ErrGone
+	}
 	if err != nil {
 		c.log.Warn("the container's cgroup is not known", log.Err(err))
 	}

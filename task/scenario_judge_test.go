@@ -65,18 +65,12 @@ func (j *judge) verdict() string {
 	return ""
 }
 
-func (j *judge) Publish(topic string, m proto.Message) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	line := messageLine(strings.TrimPrefix(topic, "/tasks/"), m)
-	if why := j.check(m); why != "" {
-		j.blameLocked("event %q: %s", line, why)
-	}
-	j.published = append(j.published, line)
-	j.next.Publish(topic, m)
-}
+func (j *judge) Publish(topic string, m proto.Message) { j.publish(topic, m, j.next.Publish) }
 
-func (j *judge) PublishOnce(topic string, m proto.Message) {
+func (j *judge) PublishOnce(topic string, m proto.Message) { j.publish(topic, m, j.next.PublishOnce) }
+
+// publish holds the event against the promises and passes it on.
+func (j *judge) publish(topic string, m proto.Message, next func(string, proto.Message)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	line := messageLine(strings.TrimPrefix(topic, "/tasks/"), m)
@@ -84,7 +78,7 @@ func (j *judge) PublishOnce(topic string, m proto.Message) {
 		j.blameLocked("event %q: %s", line, why)
 	}
 	j.published = append(j.published, line)
-	j.next.PublishOnce(topic, m)
+	next(topic, m)
 }
 
 func (j *judge) Full() bool {
@@ -285,13 +279,20 @@ func (j *judge) kills(id string) int {
 	return 0
 }
 
+// lockAll is for a look at the world and at what was told of it at one moment.
+func (j *judge) lockAll() (unlock func()) {
+	j.mu.Lock()
+	j.w.mu.Lock()
+	return func() {
+		j.w.mu.Unlock()
+		j.mu.Unlock()
+	}
+}
+
 // quiet is for a moment in which every goroutine waits for something: it says
 // whether they may. Pending are the requests that were not answered.
 func (j *judge) quiet(pending []*request) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.w.mu.Lock()
-	defer j.w.mu.Unlock()
+	defer j.lockAll()()
 	for _, s := range j.w.souls {
 		if s.heard && !j.mayBeUntold(s) {
 			j.blameLocked("the end of process %d (%s) is not told though nothing holds it up", s.pid, words(s.box.id, s.exec))
@@ -317,6 +318,34 @@ func (j *judge) quiet(pending []*request) {
 			j.blameLocked("%q waits though nothing holds it up", r.text)
 		}
 	}
+}
+
+// retired is for the moment in which a shim that was asked to end does: no container
+// may run that it leaves alone.
+func (j *judge) retired() {
+	defer j.lockAll()()
+	for id, b := range j.w.boxes {
+		if l := j.lives[id]; l != nil && !l.deleted && l.init.pid == b.init.pid && !b.init.ended {
+			j.blameLocked("the shim ends and container %s runs", id)
+		}
+	}
+}
+
+// mayStay is for a quiet moment of a shim that was asked to end: it stays for a
+// container that runs, or is being made.
+func (j *judge) mayStay() {
+	defer j.lockAll()()
+	for _, s := range j.w.souls {
+		if s.exec == "" && !s.heard {
+			return
+		}
+	}
+	for _, p := range j.w.parked {
+		if p.exec == "" {
+			return
+		}
+	}
+	j.blameLocked("asked to end, the shim stays though no container runs")
 }
 
 // held reports whether a call about that process is parked. All locks are held.
@@ -351,9 +380,12 @@ func (j *judge) mayBeUntold(s *soul) bool {
 		e := l.execs[s.exec]
 		return e == nil || e.pid != s.pid || e.exited || j.held(id, s.exec, making...)
 	}
-	if l.init.pid != s.pid || l.init.exited || j.held(id, "", making...) {
-		return true
-	}
+	return l.init.pid != s.pid || l.init.exited || j.held(id, "", making...) || j.execIsAwaited(l, id)
+}
+
+// execIsAwaited reports whether the end of one of its execs is still to come, which
+// init's waits for.
+func (j *judge) execIsAwaited(l *life, id string) bool {
 	for exec, e := range l.execs {
 		if j.held(id, exec, making...) || e.started && !e.exited && !j.w.souls[e.pid-1].heard {
 			return true
@@ -410,13 +442,5 @@ func (j *judge) endIsAwaited(l *life, id string) bool {
 	if l == nil || l.deleted || l.init.exited || l.unmade() {
 		return false
 	}
-	if !j.w.souls[l.init.pid-1].heard {
-		return true
-	}
-	for exec, e := range l.execs {
-		if j.held(id, exec, making...) || e.started && !e.exited && !j.w.souls[e.pid-1].heard {
-			return true
-		}
-	}
-	return false
+	return !j.w.souls[l.init.pid-1].heard || j.execIsAwaited(l, id)
 }

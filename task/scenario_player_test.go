@@ -46,6 +46,7 @@ import (
 //	release VERB ID [EXEC] [fails]   the word for a call, also of adopt and group
 //	daemon takes|away|stalls|forgets
 //	advance DURATION         the time, which stands still otherwise
+//	retire                   a signal asks the shim to end
 //
 // Each command is played until everything waits for something. One that begins
 // with "& " is played together with the next. A command that makes no sense where
@@ -63,11 +64,15 @@ type player struct {
 	made    int  // bundles
 	told    int  // of what the daemon took, in the results so far
 
+	retiring bool // asked to end by a signal
+
 	mu       sync.Mutex // guards everything below
-	down     int        // how often the shim was to end
+	retired  bool       // and may: no container runs
+	down     int        // how often the shim was to end by itself
 	requests []*request
 	asked    int        // of requests, in the results so far
 	answered []*request // since the last result
+	endings  []string   // of the shim, since the last result
 }
 
 type request struct {
@@ -128,6 +133,12 @@ func (p *player) play(lines []string) (result []string) {
 func (p *player) settle() (result []string) {
 	synctest.Wait()
 	p.j.quiet(p.pending())
+	p.mu.Lock()
+	stays := p.retiring && !p.retired
+	p.mu.Unlock()
+	if stays {
+		p.j.mayStay()
+	}
 	p.d.mu.Lock()
 	for _, e := range p.d.took[p.told:] {
 		result = append(result, "event: "+e)
@@ -140,7 +151,8 @@ func (p *player) settle() (result []string) {
 	for _, r := range p.answered {
 		result = append(result, r.text+": "+r.answer)
 	}
-	p.answered = nil
+	result = append(result, p.endings...)
+	p.answered, p.endings = nil, nil
 	for _, r := range p.requests[p.asked:] {
 		if !r.done {
 			result = append(result, r.text+": waits")
@@ -194,6 +206,8 @@ func (p *player) do(f []string) {
 	case "daemon":
 		p.repeats = p.repeats || arg(1) == "forgets" || arg(1) == "stalls"
 		p.d.become(strings.TrimSuffix(arg(1), "takes"))
+	case "retire":
+		p.retire()
 	case "advance":
 		if d, err := time.ParseDuration(arg(1)); err == nil {
 			time.Sleep(d)
@@ -209,6 +223,22 @@ func (p *player) do(f []string) {
 	default:
 		p.request(f)
 	}
+}
+
+// retire asks the shim to end when no container runs.
+func (p *player) retire() {
+	if p.retiring {
+		return
+	}
+	p.retiring = true
+	go func() {
+		p.svc.Retire()
+		p.j.retired()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.retired = true
+		p.endings = append(p.endings, "the shim ends")
+	}()
 }
 
 // request sends a client's request.
@@ -388,7 +418,11 @@ func (p *player) finish() {
 		p.j.blame("%d containers are left in the end", n)
 	}
 	p.delivered()
-	if p.down != 1 {
+	if p.retiring {
+		if !p.retired {
+			p.j.blame("a shim that was asked to end did not")
+		}
+	} else if p.down != 1 {
 		p.j.blame("a shim without containers was left for ten minutes, and was to end %d times", p.down)
 	}
 }
@@ -436,6 +470,9 @@ func (p *player) close() {
 	time.Sleep(10 * time.Minute)
 	synctest.Wait()
 	p.svc.idle.busy()
+	if p.retiring && !p.retired {
+		fmt.Fprintln(os.Stderr, p.j.verdict()) // the bubble is about to panic
+	}
 	_ = p.queue.Close()
 	close(p.w.ends)
 	<-p.w.gone

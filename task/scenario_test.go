@@ -177,11 +177,18 @@ func madeUp(t *testing.T, watch *watchdog, seed int) ([]scenario.Block, string) 
 	t.Helper()
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
 	left := 10 + random.IntN(50)
+	asked := -1 // how many lines are left when a signal comes: in every tenth story
+	if seed%10 == 9 {
+		asked = random.IntN(left)
+	}
 	return tell(t, watch, func(p *player) []string {
 		if left == 0 {
 			return nil
 		}
 		lines := []string{}
+		if left <= asked {
+			lines, asked = append(lines, "& retire"), -1
+		}
 		for {
 			line := (&teller{random, p}).next()
 			lines = append(lines, line)

@@ -242,7 +242,7 @@ func (w *world) watchOOM(g group, wake func()) (oomWatch, error) {
 	return &fakeOOM{w, b}, nil
 }
 
-func (w *world) clearGroup(_ context.Context, id, _ string) error {
+func (w *world) clearGroup(_ context.Context, id, _, _ string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.souls {

@@ -65,7 +65,9 @@ func New(c Config) *Service {
 		look:       make(chan struct{}, 1),
 	}
 	s.machine = &node{config: &s.Config}
+	s.mu.Lock() // the timer may be short
 	s.idle = newIdleTimer(c.Idle, s.abandon)
+	s.mu.Unlock()
 	return s
 }
 
@@ -154,8 +156,8 @@ func (s *Service) Shutdown(_ context.Context, r *task.ShutdownRequest) (*wkt.Emp
 	return &wkt.Empty{}, nil
 }
 
-// Retire returns when no container has a living init any more, and none is
-// taken from the call on: the way a signal ends a shim, which must not leave
+// Retire returns when no container has an init that lives or is being made, and none
+// is taken from the call on: the way a signal ends a shim, which must not leave
 // running containers alone.
 func (s *Service) Retire() {
 	s.mu.Lock()
@@ -188,10 +190,9 @@ func (s *Service) quiet() bool {
 	s.mu.Unlock()
 	for _, c := range all {
 		c.mu.Lock()
-		state := c.init.State()
-		unmade := state == process.Created && c.restoration != nil
+		runs := c.init.State() < process.Stopped && !c.unmade()
 		c.mu.Unlock()
-		if state < process.Stopped && !unmade {
+		if runs {
 			return false
 		}
 	}

@@ -55,6 +55,26 @@ func TestMemoryIsGivenBackWhenTheShimFallsQuiet(t *testing.T) {
 	})
 }
 
+func TestMemoryIsGivenBackByAShimThatIsNeverQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tidy := new(tidy)
+		before := forced()
+		for begun := time.Now(); time.Since(begun) < 10*tidyWithin; time.Sleep(quietAfter / 2) {
+			garbage = make([]byte, tidyFor)
+			tidy.mu.Lock()
+			tidy.work = 0 // so that collections are tidy's own
+			tidy.mu.Unlock()
+			tidy.worked(1)
+		}
+		synctest.Wait()
+		if n := forced() - before; n < 8 || n > 10 {
+			t.Errorf("it tidied up %d times, want every %v of %v", n, tidyWithin, 10*tidyWithin)
+		}
+		time.Sleep(tidyEvery)
+		synctest.Wait()
+	})
+}
+
 func TestWorkIsFollowedByAGarbageCollection(t *testing.T) {
 	tidy := new(tidy)
 	before := forced()

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/reaper"
 	tasks "github.com/holdfast-shim/holdfast/task"
+	"github.com/holdfast-shim/holdfast/thread"
 	"github.com/holdfast-shim/holdfast/version"
 )
 
@@ -79,6 +80,7 @@ func serve(flags bootstrap.Flags) error {
 		return err
 	}
 	task.Register(server, service)
+	thread.Reserve(idleThreads)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	failed := make(chan error, 1)
