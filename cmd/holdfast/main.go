@@ -1,9 +1,11 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/containerd/log"
 )
@@ -22,12 +24,15 @@ type command struct {
 	name    string
 	summary string
 	usage   string // what follows "holdfast NAME"
+	// flags are those that may follow; nil for none.
+	flags func() *flag.FlagSet
+	notes string // what else there is to know; may be empty
 	// run does the work and returns the exit code.
 	run func(args []string) int
 }
 
 func commands() []command {
-	return []command{runCommand(), versionCommand(), helpCommand()}
+	return []command{runCommand(), psCommand(), inspectCommand(), versionCommand(), helpCommand()}
 }
 
 func main() {
@@ -61,4 +66,17 @@ func dispatch(args []string) int {
 func trouble(format string, args ...any) int {
 	fmt.Fprintf(os.Stderr, "holdfast: "+format+"\n", args...)
 	return exitTrouble
+}
+
+// plain is an error's text in one line, without the codes that programs read.
+func plain(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	for {
+		before, rest, found := strings.Cut(text, "rpc error: code = ")
+		_, after, isStatus := strings.Cut(rest, " desc = ")
+		if !found || !isStatus {
+			return text
+		}
+		text = before + after
+	}
 }

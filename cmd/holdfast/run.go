@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,8 @@ func runCommand() command {
 		name:    "run",
 		summary: "run a command in a new container and remove it afterwards",
 		usage:   "[FLAGS] -- COMMAND [ARGUMENTS]",
+		flags:   func() *flag.FlagSet { return runFlagSet(&runOptions{}) },
+		notes:   runNotes,
 		run:     runMain,
 	}
 }
@@ -86,23 +89,9 @@ func (r *run) do() int {
 	code, err := r.live()
 	r.term.restore()
 	if err != nil {
-		r.tell(err)
+		trouble("run: %s", plain(err))
 	}
 	return code
-}
-
-// tell prints an error in one line, without the codes that programs read.
-func (r *run) tell(err error) {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for {
-		before, rest, found := strings.Cut(text, "rpc error: code = ")
-		_, after, isStatus := strings.Cut(rest, " desc = ")
-		if !found || !isStatus {
-			break
-		}
-		text = before + after
-	}
-	trouble("run: %s", text)
 }
 
 // live makes the container, runs it, and removes it again.

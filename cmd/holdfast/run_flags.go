@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -256,18 +255,9 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// runHelp lists the flags.
-func runHelp() string {
-	var b bytes.Buffer
-	f := runFlagSet(&runOptions{})
-	f.SetOutput(&b)
-	fmt.Fprintln(&b, "Flags, with one dash or two:")
-	f.PrintDefaults()
-	fmt.Fprint(&b, `
-The exit code is the container's, or 128 and the number of the signal that ended
+// runNotes are what the flags do not tell.
+const runNotes = `The exit code is the container's, or 128 and the number of the signal that ended
 it; 127 when the command is not there, 126 when it cannot be run, and 125 for any
 other trouble. SIGINT and SIGTERM are passed on; a second one kills.
 The container has a network of its own with nothing in it.
-`)
-	return b.String()
-}
+`
