@@ -23,7 +23,7 @@ type opens struct {
 	held  chan string // gets the path that the process is held at
 
 	mu   sync.Mutex // guards what is below
-	pid  int        // whose opens are held
+	pid  int        // whose opens are held; 0: everybody's
 	name string     // the file's, or what the hidden one that becomes it begins with; empty holds nothing
 }
 
@@ -45,6 +45,7 @@ func watchOpens(t *testing.T, dir string) *opens {
 	var done sync.WaitGroup
 	done.Go(func() {
 		if err := o.run(); err != nil {
+			o.group.Close() // nobody would be answered any more
 			t.Error(err)
 		}
 	})
@@ -99,7 +100,7 @@ func (o *opens) decide(e *unix.FanotifyEventMetadata) error {
 	defer o.mu.Unlock()
 	base := filepath.Base(path)
 	matches := base == o.name || strings.HasPrefix(o.name, ".") && strings.HasPrefix(base, o.name+".")
-	if int(e.Pid) == o.pid && matches {
+	if (o.pid == 0 || int(e.Pid) == o.pid) && matches {
 		o.name = ""
 		o.held <- path
 		return nil

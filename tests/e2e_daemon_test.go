@@ -86,15 +86,16 @@ func TestARestartedDaemonFindsItsContainerAndItsOutput(t *testing.T) {
 	for _, dialect := range client.Dialects() {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := harness.New(t, harness.Dialect(dialect))
-			c := d.Run("sh", "-c", "echo before; while ! [ -e /tmp/go ]; do sleep 0.02; done; echo after; exit 8")
+			c := d.Run("sh", "-c", "trap 'echo after; exit 8' TERM; echo before; while :; do sleep 0.02; done")
 			if err := c.Out.Wait(d.Ctx(), "before"); err != nil {
 				t.Fatal(err)
 			}
 			d.Down()
 			d.Up()
-			if status, out := c.ExecOutput("go", "touch", "/tmp/go"); status != 0 {
-				t.Fatalf("touch: %s", out)
+			if status, out := c.ExecOutput("x", "echo", "found"); status != 0 || out != "found\n" {
+				t.Errorf("exec: status %d, output %q", status, out)
 			}
+			c.Kill(syscall.SIGTERM)
 			if got := c.Wait(); got != 8 {
 				t.Errorf("status %d", got)
 			}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/holdfast-shim/holdfast/client"
 	"github.com/holdfast-shim/holdfast/proto/task"
 	"github.com/holdfast-shim/holdfast/tests/harness"
+	"github.com/holdfast-shim/holdfast/usage"
 )
 
 // TestAShimBearsAnyPeerOnItsSocket has every kind of peer do its worst while a
@@ -359,15 +359,9 @@ func (v *victim) idleFlood(*rand.Rand) {
 // anonymous is a process's memory of its own, in bytes.
 func anonymous(t *testing.T, p *client.Hold) int {
 	t.Helper()
-	for line := range strings.Lines(readFile(t, fmt.Sprintf("/proc/%d/smaps_rollup", p.Pid()))) {
-		if value, ok := strings.CutPrefix(line, "Anonymous:"); ok {
-			kb, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kb << 10
-		}
+	u, err := usage.Of(p.Pid())
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no Anonymous in smaps_rollup")
-	return 0
+	return int(u.Anonymous)
 }

@@ -105,9 +105,9 @@ func TestManyContainersOfAPodRunOutOfMemoryAtOnce(t *testing.T) {
 
 func TestAnOOMIsToldWhileTheContainerLives(t *testing.T) {
 	d := harness.New(t)
-	// Each tail waits for its turn; init needs no memory any more.
-	const rounds = 3
-	w := limited("sh", "-c", fmt.Sprintf("exec 3<&0; for i in $(seq %d); do (read x <&3; exec tail /dev/zero) & done; exec sleep 1000", rounds))
+	// The kernel never chooses init: the other wants to be killed, and its memory is
+	// free before the next one's turn.
+	w := limited("sh", "-c", "while read turn; do (echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero); echo $turn: $?; done; exec sleep 1000")
 	stdin, turns, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -117,12 +117,15 @@ func TestAnOOMIsToldWhileTheContainerLives(t *testing.T) {
 	c := d.CreateWant(w)
 	c.Start()
 	want := []string{"create", "start"}
-	for range rounds {
-		if _, err := turns.WriteString("go\n"); err != nil {
+	for turn := range 3 {
+		if _, err := fmt.Fprintln(turns, turn); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, "oom")
 		d.WantStory(c, want...)
+		if err := c.Out.Wait(d.Ctx(), fmt.Sprintf("%d: 137\n", turn)); err != nil {
+			t.Fatalf("%v, in %q", err, c.Out.String())
+		}
 	}
 	if s, err := c.State(d.Ctx()); err != nil || s.Status != types.Status_RUNNING {
 		t.Errorf("init: %v, %v", s, err)

@@ -183,3 +183,36 @@ func TestASizeSetBeforeTheStartIsTheSizeFromTheStart(t *testing.T) {
 	}
 	c.Finish()
 }
+
+// An init system (systemd, busybox) lets go of the terminal that it was started with
+// and opens /dev/console for a line or a getty. Meanwhile nobody has the terminal open,
+// which is not its end: that is the process's.
+func TestATerminalThatNobodyHasOpenForAWhileGoesOn(t *testing.T) {
+	d := harness.New(t)
+	words := newShare(t, d)
+	r, w := io.Pipe()
+	defer w.Close()
+	c := d.CreateWant(harness.Want{
+		Args: []string{"sh", "-c", "echo begun; exec </dev/null >/dev/null 2>&1; touch /share/away; " + until("go") +
+			"read line </dev/console; echo $line >/dev/console; touch /share/away-again; " + until("on") + "echo more >/dev/console; exit 4"},
+		Streams: client.Streams{Terminal: true, Stdin: r},
+		Edit:    words.into,
+	})
+	c.Start()
+	words.await("away")
+	// Nobody has it open to be written to.
+	fmt.Fprintln(w, "typed ahead")
+	words.say(t, "go")
+	if err := c.Out.Wait(d.Ctx(), "typed ahead\r\ntyped ahead\r\n"); err != nil { // its echo, and the answer
+		t.Fatal(err)
+	}
+	words.await("away-again")
+	words.say(t, "on")
+	if got := c.Wait(); got != 4 {
+		t.Errorf("status %d", got)
+	}
+	c.Delete()
+	if got := c.Out.String(); !strings.HasSuffix(got, "more\r\n") {
+		t.Errorf("output %q", got)
+	}
+}

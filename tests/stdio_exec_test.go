@@ -158,6 +158,45 @@ func TestTheChildOfADeletedExecGoesOnWhenItsClientHasGone(t *testing.T) {
 	}
 }
 
+// Containerd's clients read an exec's outputs to their end when they have deleted it. It
+// comes though a child has them, who is not told.
+func TestTheOutputOfADeletedExecEndsThoughItsChildHoldsIt(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("terminal=%v", terminal), func(t *testing.T) {
+			d := harness.New(t, harness.Env("HOLDFAST_DRAIN_TIMEOUT=300ms"))
+			words := newShare(t, d)
+			c := d.CreateWant(harness.Want{Args: []string{"sleep", "1000"}, Edit: words.into})
+			shim := c.HoldShim()
+			c.Start()
+			idle := openFiles(shim)
+			e := c.ExecStreams("x", client.Streams{Terminal: terminal}, "sh", "-c",
+				"trap '' HUP; ("+until("go")+"seq 1 300000 && touch /share/wrote; "+until("end")+") & echo served")
+			e.Start()
+			e.Wait()
+			if _, err := c.Shim.Task.Delete(d.Ctx(), &task.DeleteRequest{Id: c.ContainerID, ExecId: "x"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.IO.Wait(d.Ctx()); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.TrimSpace(e.Out.String()); got != "served" {
+				t.Errorf("output %q", got)
+			}
+			words.say(t, "go")
+			words.await("wrote")
+			words.say(t, "end")
+			if err := e.IO.Close(); err != nil {
+				t.Fatal(err)
+			}
+			flat(d, shim, idle)
+			c.Finish()
+			if log := d.ShimLog.String(); strings.Contains(log, "output is lost") {
+				t.Errorf("logged: %s", log)
+			}
+		})
+	}
+}
+
 // Clients that die: what their execs had to say is given up by Delete, and the
 // descriptors with it.
 func TestExecsWhoseOutputNobodyReadsLeaveNoDescriptor(t *testing.T) {
@@ -214,7 +253,15 @@ func TestExecsWhoseChildrenLiveOnLeaveNoDescriptorInTheEnd(t *testing.T) {
 	if held := openFiles(shim); held < idle+n {
 		t.Errorf("the shim has %d files, %d before there were %d children with output", held, idle, n)
 	}
-	writeTo(t, words.path("end"), "")
+	// A line for each, held until the last has come for its own.
+	end, err := os.OpenFile(words.path("end"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end.Close()
+	if _, err := end.WriteString(strings.Repeat("\n", n)); err != nil {
+		t.Fatal(err)
+	}
 	flat(d, shim, idle)
 	c.Finish()
 }

@@ -3,10 +3,14 @@ package tests
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/client"
 	"github.com/holdfast-shim/holdfast/proto/runcopts"
@@ -77,6 +81,59 @@ func TestPlainFilesMayBeStdio(t *testing.T) {
 	if got := readFile(t, out); got != "before\ninput\nout\n" {
 		t.Errorf("the file holds %q", got)
 	}
+}
+
+// Somebody who looks for a fault gives a container his terminal, and closes it.
+func TestAShimDoesNotEndWithTheTerminalThatIsAContainersStdio(t *testing.T) {
+	for _, scheme := range []string{"", "file://"} {
+		d := harness.New(t)
+		words := newShare(t, d)
+		master, path, err := console.NewPty()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer master.Close()
+		a := mustAsk(t, d, request{
+			id: "t", stdin: path, stdout: scheme + path, edit: words.into,
+			args: []string{"sh", "-c", "echo begun; " + until("go") + "echo on && echo on && exit 5"},
+		})
+		a.start()
+		line := make([]byte, len("begun\r\n"))
+		if _, err := io.ReadFull(master, line); err != nil || string(line) != "begun\r\n" {
+			t.Errorf("%q, %v", line, err)
+		}
+		if err := master.Close(); err != nil {
+			t.Fatal(err)
+		}
+		words.say(t, "go")
+		if got := a.wait(); got != 5 {
+			t.Errorf("status %d", got)
+		}
+		a.end()
+	}
+}
+
+// A fifo by the scheme of files, without a reader, would hold Create for ever.
+func TestAFileThatIsAFifoIsTakenForOne(t *testing.T) {
+	d := harness.New(t)
+	out := filepath.Join(d.Dir, "out")
+	if err := unix.Mkfifo(out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := mustAsk(t, d, request{id: "f", stdout: "file://" + out, args: []string{"sh", "-c", "echo said; exit 6"}})
+	a.start()
+	if got := a.wait(); got != 6 {
+		t.Errorf("status %d", got)
+	}
+	r, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "said\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	a.end()
 }
 
 // What is lost when a disk is full is lost, but the container goes on.

@@ -321,6 +321,68 @@ func TestARuntimeThatHangsInAnyVerbIsEndedAtItsDeadline(t *testing.T) {
 	}
 }
 
+// What executes a program waits for whoever has it be examined before (fanotify(7),
+// as scanners for malware do), or for a disk that is stuck.
+func TestARuntimeThatTheKernelIsSlowToExecuteHoldsUpItsOwnCallAlone(t *testing.T) {
+	s := newStuckShim(t)
+	watch := watchOpens(t, filepath.Dir(s.stub.Path))
+	watch.hold(0, filepath.Base(s.stub.Path))
+	type outcome struct {
+		c   *harness.Container
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		c, err := s.tryCreate()
+		done <- outcome{c, err}
+	}()
+	watch.wait(t, time.Minute)
+	if _, err := s.pod.State(s.d.Ctx()); err != nil {
+		t.Fatalf("the shim does not answer: %v", err)
+	}
+	answersEverything(t, s.d, s.pod)
+	select {
+	case o := <-done:
+		t.Fatalf("create did not wait for its runtime: %v", o.err)
+	default:
+	}
+	watch.group.Close() // lets everybody go on
+	o := <-done
+	if o.err != nil {
+		t.Fatalf("create by a runtime that the kernel was slow to execute: %v", o.err)
+	}
+	o.c.Start()
+	o.c.Finish()
+	s.pod.Finish()
+}
+
+func TestARuntimeThatTheKernelDoesNotExecuteIsGivenUpAtItsDeadline(t *testing.T) {
+	s := newStuckShim(t, "HOLDFAST_RUNC_TIMEOUT_EXEC="+stuckLimit.String())
+	c := s.create()
+	c.Start()
+	watch := watchOpens(t, filepath.Dir(s.stub.Path))
+	watch.hold(0, filepath.Base(s.stub.Path))
+	e := c.Exec("held", "true")
+	_, err := e.Process.Start(s.d.Ctx())
+	s.wantError(&stuckVerb{name: "exec"}, "is not executed", err, codes.Unavailable, stuckLimit.String())
+	e.Delete()
+	watch.group.Close()
+	s.d.Eventually("an exec after it", func() error {
+		e, err := c.TryExec(s.next("x"), client.Streams{}, "true")
+		if err != nil {
+			return err
+		}
+		_, started := e.Process.Start(s.d.Ctx())
+		if started == nil {
+			e.Wait()
+		}
+		_, deleted := e.Process.Delete(s.d.Ctx())
+		return errors.Join(started, deleted)
+	})
+	c.Finish()
+	s.pod.Finish()
+}
+
 // -info is asked while the daemon boots: a runtime that cannot say what it can do
 // must cost it neither the answer nor its patience.
 func TestInfoAnswersWhateverTheRuntimeDoes(t *testing.T) {

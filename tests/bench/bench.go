@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/holdfast-shim/holdfast/client"
@@ -26,11 +27,11 @@ type effort struct {
 }
 
 func usual() effort {
-	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 3, Bulk: 1024, Lines: 256, Storm: 200, Probes: time.Minute, Settle: 3 * time.Second}
+	return effort{Rounds: 25, Idle: 3, Shims: 20, Execs: 500, Streams: 7, Bulk: 1024, Lines: 256, Storm: 200, Probes: time.Minute, Settle: 3 * time.Second}
 }
 
 func quick() effort {
-	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 1, Bulk: 512, Lines: 64, Storm: 24, Probes: 4 * time.Second, Settle: 3 * time.Second}
+	return effort{Rounds: 4, Idle: 1, Shims: 4, Execs: 50, Streams: 3, Bulk: 512, Lines: 64, Storm: 24, Probes: 4 * time.Second, Settle: 3 * time.Second}
 }
 
 // bench is one run.
@@ -59,8 +60,8 @@ func newBench(ctx context.Context, e effort, shims []*shim) (_ *bench, err error
 	if err := client.MakeRootfs(rootfs); err != nil {
 		return nil, err
 	}
-	for _, s := range shims {
-		d, err := newDaemon(s, rootfs)
+	for i, s := range shims {
+		d, err := newDaemon(s, filepath.Join(b.dir, strconv.Itoa(i)), rootfs)
 		if err != nil {
 			return nil, err
 		}

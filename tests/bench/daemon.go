@@ -29,7 +29,8 @@ type daemon struct {
 	*client.Launcher
 	events *client.Events
 	shim   *shim
-	dir    string
+	dir    string // what lives no longer than the machine is up
+	disk   string // layers
 	rootfs string // busybox; shared by all, written by none
 
 	runtime string // of containers, by its path; "" is the shim's default
@@ -39,9 +40,10 @@ type daemon struct {
 	live  map[string]*container // those whose story has not ended, by id
 }
 
-// newDaemon makes a directory of which the last part is the namespace too.
-func newDaemon(s *shim, rootfs string) (*daemon, error) {
-	dir, err := os.MkdirTemp("", "hfbench") // short: sockets are in it
+// newDaemon makes a directory of which the last part is the namespace too, and
+// one on the disk. close removes both.
+func newDaemon(s *shim, disk, rootfs string) (*daemon, error) {
+	dir, err := os.MkdirTemp(runDir, "hfbench") // short: sockets are in it
 	if err != nil {
 		return nil, err
 	}
@@ -58,26 +60,27 @@ func newDaemon(s *shim, rootfs string) (*daemon, error) {
 			EventsAddress: events.Path(),
 			SocketDir:     filepath.Join(dir, "s"),
 			State:         filepath.Join(dir, "state"),
-			Root:          filepath.Join(dir, "root"),
+			Root:          filepath.Join(disk, "root"),
 			Fifos:         filepath.Join(dir, "fifo"),
 			Version:       "2.3.0-bench",
 		},
 		events: events,
 		shim:   s,
 		dir:    dir,
+		disk:   disk,
 		rootfs: rootfs,
 		live:   make(map[string]*container),
 	}, nil
 }
 
 // runtimeRoot is where the runtime keeps the state of this namespace.
-func (d *daemon) runtimeRoot() string { return filepath.Join("/run/containerd/runc", d.Namespace) }
+func (d *daemon) runtimeRoot() string { return filepath.Join(runDir, "runc", d.Namespace) }
 
 // overlay is a root filesystem for a container: busybox below, and a layer of
 // its own.
 func (d *daemon) overlay(id string) (*types.Mount, error) {
-	upper := filepath.Join(d.dir, "layers", id, "upper")
-	work := filepath.Join(d.dir, "layers", id, "work")
+	upper := filepath.Join(d.disk, "layers", id, "upper")
+	work := filepath.Join(d.disk, "layers", id, "work")
 	for _, dir := range []string{upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
@@ -201,7 +204,7 @@ func (d *daemon) close() error {
 	for _, g := range append(groups, "/sys/fs/cgroup/"+d.Namespace) {
 		errs = append(errs, removeGroup(g))
 	}
-	errs = append(errs, os.RemoveAll(d.runtimeRoot()), os.RemoveAll(d.dir))
+	errs = append(errs, os.RemoveAll(d.runtimeRoot()), os.RemoveAll(d.dir), os.RemoveAll(d.disk))
 	return errors.Join(errs...)
 }
 

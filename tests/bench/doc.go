@@ -4,7 +4,9 @@
 //
 // Measurements take turns (A B C, B C A, …), so that what else the machine does
 // falls on all of them alike, and what is told is the median. Times on a busy
-// machine are to be read as ratios to the others' in the same run.
+// machine are to be read as ratios to the others' in the same run. What a shim adds to
+// the runtime is the time of its calls less what the kernel says that the runtime's
+// processes took. Bundles, fifos and sockets lie in memory, as on every node.
 //
 // It owns what it makes, and removes it: temporary directories, shims,
 // containers, cgroups. A cache ($HOLDFAST_CACHE, or holdfast in the user's cache

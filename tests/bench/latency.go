@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
@@ -26,11 +27,17 @@ func (b *bench) latency() error {
 	if err != nil {
 		return err
 	}
+	w, err := watchBirths()
+	if err != nil {
+		b.note("WHAT SHIMS ADD TO THE RUNTIME IS NOT MEASURED: %v", err)
+	} else {
+		defer w.close()
+	}
 	for range b.effort.Rounds {
 		if err := b.each(func(d *daemon) error {
 			ctx, cancel := b.stepCtx()
 			defer cancel()
-			if err := b.life(ctx, d, spec); err != nil {
+			if err := b.life(ctx, d, spec, w); err != nil {
 				return fmt.Errorf("a life: %w", err)
 			}
 			if err := b.shortLife(ctx, d); err != nil {
@@ -41,39 +48,56 @@ func (b *bench) latency() error {
 			return err
 		}
 		ctx, cancel := b.stepCtx()
-		err := b.raw(ctx)
+		err := b.rawLatency(ctx)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("raw runc: %w", err)
 		}
 	}
-	b.subtractRaw()
 	return nil
 }
 
-// life times each step.
-func (b *bench) life(ctx context.Context, d *daemon, spec []byte) error {
-	c, took, err := d.launch(ctx, "sleep", "3600")
+// life times each step, and what of it is the shim's own if w is not nil.
+func (b *bench) life(ctx context.Context, d *daemon, spec []byte, w *births) error {
+	c, launch, err := d.launch(ctx, "sleep", "3600")
 	if err != nil {
 		return err
 	}
-	b.addTime("latency.launch", d, took)
-	if took, err = c.create(ctx, io.Discard); err != nil {
+	b.addTime("latency.launch", d, launch)
+	if err := w.forget(c); err != nil {
+		return err
+	}
+	create, err := c.create(ctx, io.Discard)
+	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	b.addTime("latency.create", d, took)
-	if took, err = c.start(ctx); err != nil {
+	b.addTime("latency.create", d, create)
+	start, err := c.start(ctx)
+	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	b.addTime("latency.start", d, took)
+	b.addTime("latency.start", d, start)
+	if err := w.beyond(c, create+start, func(own time.Duration) {
+		b.addTime("latency.added", d, own)
+		b.addTime("latency.added.launch", d, launch+own)
+	}); err != nil {
+		return err
+	}
 	if err := b.calls(ctx, c); err != nil {
 		return err
 	}
+	if err := w.forget(c); err != nil { // where such a call takes the runtime
+		return err
+	}
 	for i := range execsInLife {
-		if took, err = c.exec(ctx, fmt.Sprintf("e%d", i), spec); err != nil {
+		took, err := c.exec(ctx, fmt.Sprintf("e%d", i), spec)
+		if err != nil {
 			return fmt.Errorf("exec: %w", err)
 		}
 		b.addTime("latency.exec", d, took)
+		if err := w.beyond(c, took, func(own time.Duration) { b.addTime("latency.exec.added", d, own) }); err != nil {
+			return err
+		}
 	}
 	call, event, err := c.kill(ctx)
 	if err != nil {
@@ -81,10 +105,17 @@ func (b *bench) life(ctx context.Context, d *daemon, spec []byte) error {
 	}
 	b.addTime("latency.kill", d, call)
 	b.addTime("latency.killed", d, event)
-	if took, err = c.delete(ctx); err != nil {
+	if err := w.forget(c); err != nil {
+		return err
+	}
+	took, err := c.delete(ctx)
+	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
 	b.addTime("latency.delete", d, took)
+	if err := w.beyond(c, took, func(own time.Duration) { b.addTime("latency.delete.added", d, own) }); err != nil {
+		return err
+	}
 	if took, err = c.shutdown(ctx); err != nil {
 		return fmt.Errorf("shutdown: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-shim/holdfast/usage"
 )
 
 const (
@@ -70,7 +72,7 @@ func (b *bench) probes() error {
 		if err != nil {
 			return err
 		}
-		before, err := statOf(c.hold.Pid())
+		before, err := usage.CPUOf(c.hold.Pid())
 		if err != nil {
 			return err
 		}
@@ -80,11 +82,11 @@ func (b *bench) probes() error {
 			return fmt.Errorf("exec probes: %w", err)
 		}
 		took := time.Since(began)
-		after, err := statOf(c.hold.Pid())
+		after, err := usage.CPUOf(c.hold.Pid())
 		if err != nil {
 			return err
 		}
-		own, reaped := after.cpu-before.cpu, after.reaped-before.reaped
+		own, reaped := after.Own-before.Own, after.Reaped-before.Reaped
 		b.add("probes.rate", d, float64(done)/took.Seconds())
 		b.addTime("probes.cpu", d, own/time.Duration(done))
 		b.addTime("probes.cpu.all", d, (own+reaped)/time.Duration(done))

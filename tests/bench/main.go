@@ -99,6 +99,9 @@ func run(o *options) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("it makes containers and needs root")
 	}
+	if err := runInMemory(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	shims, notes, err := findShims(ctx, o)

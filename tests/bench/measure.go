@@ -2,16 +2,18 @@ package main
 
 import "fmt"
 
-// limit bounds a measure by a number of its unit, or by a share of what the
-// better of the other shims has; the zero is no limit. For a measure of which
-// more is better the limit is a lower one.
+// limit bounds a measure by a number of its unit, by a share of what the better
+// of the other shims has, or by a share of what there is without a shim; the zero is
+// no limit. For a measure of which more is better the limit is a lower one.
 type limit struct {
 	most  *float64
 	times float64
+	bare  float64
 }
 
 func most(v float64) limit  { return limit{most: &v} }
 func times(v float64) limit { return limit{times: v} }
+func bare(v float64) limit  { return limit{bare: v} }
 
 // measure is one row of the report.
 type measure struct {
@@ -45,7 +47,9 @@ func groups() []string {
 // yet, the check holds it to what it has reached. A check that depends on time is a
 // ratio to what the other shims needed in the same run, with slack, because
 // machines that run checks are busy and differ; the others do not depend on
-// the machine.
+// the machine. What a container writes cannot pass a shim faster than it passes a
+// pipe alone, which on some machines the others come near: the check asks for a
+// share of that.
 func measures() []measure {
 	const mb, ms, n = "MB", "ms", ""
 	var none limit
@@ -65,15 +69,17 @@ func measures() []measure {
 		{groupLatency, "latency.launch", "start, exec to answer", ms, false, times(0.6), times(1.5)},
 		{groupLatency, "latency.create", "Create", ms, false, none, none},
 		{groupLatency, "latency.start", "Start", ms, false, none, none},
-		{groupLatency, "latency.added", "Create + Start, beyond raw runc", ms, false, none, none},
-		{groupLatency, "latency.added.launch", "start too, beyond raw runc", ms, false, most(4), none},
+		{groupLatency, "latency.added", "Create + Start, beyond runc", ms, false, most(4), times(1.5)},
+		{groupLatency, "latency.added.launch", "with start, beyond runc", ms, false, none, times(1.5)},
 		{groupLatency, "latency.state", "State", ms, false, none, times(2.5)},
 		{groupLatency, "latency.pids", "Pids", ms, false, most(0.3), times(0.4)},
 		{groupLatency, "latency.stats", "Stats", ms, false, most(0.4), times(2.5)},
 		{groupLatency, "latency.kill", "Kill", ms, false, most(0.3), times(0.4)},
 		{groupLatency, "latency.killed", "Kill to exit event", ms, false, none, times(1.5)},
 		{groupLatency, "latency.exec", "exec, add to delete", ms, false, none, times(2.5)},
+		{groupLatency, "latency.exec.added", "exec, beyond runc", ms, false, none, times(1.5)},
 		{groupLatency, "latency.delete", "Delete", ms, false, none, times(2.5)},
+		{groupLatency, "latency.delete.added", "Delete, beyond runc", ms, false, none, times(2)},
 		{groupLatency, "latency.shutdown", "Shutdown, until it is gone", ms, false, none, none},
 		{groupLatency, "latency.life", "whole life of `true`", ms, false, none, times(2.5)},
 
@@ -82,8 +88,8 @@ func measures() []measure {
 		{groupExecs, "execs.fds.growth", "descriptors, growth", n, false, most(0), most(0)},
 		{groupExecs, "execs.threads", "threads, after execs", n, false, most(7), most(9)},
 
-		{groupStdout, "stdout.bulk.rate", "64 KiB writes", "GiB/s", true, times(3), times(1.3)},
-		{groupStdout, "stdout.bulk.cpu", "64 KiB writes, shim's CPU", "ms/GiB", false, most(100), times(0.4)},
+		{groupStdout, "stdout.bulk.rate", "64 KiB writes", "GiB/s", true, times(3), bare(0.6)},
+		{groupStdout, "stdout.bulk.cpu", "64 KiB writes, shim's CPU", "ms/GiB", false, most(100), times(0.5)},
 		{groupStdout, "stdout.lines.rate", "100-byte writes", "GiB/s", true, none, none},
 		{groupStdout, "stdout.lines.cpu", "100-byte writes, shim's CPU", "ms/GiB", false, none, none},
 
@@ -114,6 +120,8 @@ func (l limit) describe(m measure) string {
 		return fmt.Sprintf("%s %s", sign, trim(*l.most))
 	case l.times != 0:
 		return fmt.Sprintf("%s %s × best", sign, trim(l.times))
+	case l.bare != 0:
+		return fmt.Sprintf("%s %s × %s", sign, trim(l.bare), rawName)
 	}
 	return ""
 }
@@ -127,15 +135,17 @@ const (
 	past
 )
 
-// judge compares ours with the limit; best is the better of the others, nil
-// when none was measured.
-func (l limit) judge(m measure, ours float64, best *float64) verdict {
+// judge compares ours with the limit; best is the better of the others and raw what
+// there is without a shim, each nil when it was not measured.
+func (l limit) judge(m measure, ours float64, best, raw *float64) verdict {
 	var bound float64
 	switch {
 	case l.most != nil:
 		bound = *l.most
 	case l.times != 0 && best != nil:
 		bound = l.times * *best
+	case l.bare != 0 && raw != nil:
+		bound = l.bare * *raw
 	default:
 		return notBound
 	}

@@ -3,38 +3,40 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"github.com/holdfast-shim/holdfast/usage"
 )
 
-const million = 1e6
+func megabytes(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // memory looks at idle shims that hold one running container: at one, and at
 // many, which share their binary's pages.
 func (b *bench) memory() error {
 	for range b.effort.Idle {
 		if err := b.each(func(d *daemon) error {
-			return b.idle(d, 1, func(u usage) {
-				b.add("memory.anonymous", d, u.anonymous/million)
-				b.add("memory.rss", d, u.rss/million)
-				b.add("memory.pss", d, u.pss/million)
-				b.add("memory.threads", d, float64(u.threads))
-				b.add("memory.fds", d, float64(u.fds))
+			return b.idle(d, 1, func(u usage.Process) {
+				b.add("memory.anonymous", d, megabytes(u.Anonymous))
+				b.add("memory.rss", d, megabytes(u.RSS))
+				b.add("memory.pss", d, megabytes(u.PSS))
+				b.add("memory.threads", d, float64(u.Threads))
+				b.add("memory.fds", d, float64(u.Files))
 			})
 		}); err != nil {
 			return err
 		}
 	}
 	return b.each(func(d *daemon) error {
-		return b.idle(d, b.effort.Shims, func(u usage) {
-			b.add("memory.many.anonymous", d, u.anonymous/million)
-			b.add("memory.many.rss", d, u.rss/million)
-			b.add("memory.many.pss", d, u.pss/million)
-			b.add("memory.many.threads", d, float64(u.threads))
+		return b.idle(d, b.effort.Shims, func(u usage.Process) {
+			b.add("memory.many.anonymous", d, megabytes(u.Anonymous))
+			b.add("memory.many.rss", d, megabytes(u.RSS))
+			b.add("memory.many.pss", d, megabytes(u.PSS))
+			b.add("memory.many.threads", d, float64(u.Threads))
 		})
 	})
 }
 
 // idle has n shims hold a container each and looks at every one of them.
-func (b *bench) idle(d *daemon, n int, look func(usage)) error {
+func (b *bench) idle(d *daemon, n int, look func(usage.Process)) error {
 	containers := make([]*container, n)
 	for i := range containers {
 		ctx, cancel := b.stepCtx()
@@ -49,7 +51,7 @@ func (b *bench) idle(d *daemon, n int, look func(usage)) error {
 		return err
 	}
 	for _, c := range containers {
-		u, err := usageOf(c.hold.Pid())
+		u, err := usage.Of(c.hold.Pid())
 		if err != nil {
 			return fmt.Errorf("idle shim: %w", err)
 		}
@@ -83,7 +85,7 @@ func (b *bench) execs() error {
 		if err := b.settle(); err != nil {
 			return err
 		}
-		before, err := usageOf(c.hold.Pid())
+		before, err := usage.Of(c.hold.Pid())
 		if err != nil {
 			return fmt.Errorf("execs: %w", err)
 		}
@@ -98,14 +100,14 @@ func (b *bench) execs() error {
 		if err := b.settle(); err != nil {
 			return err
 		}
-		after, err := usageOf(c.hold.Pid())
+		after, err := usage.Of(c.hold.Pid())
 		if err != nil {
 			return fmt.Errorf("execs: %w", err)
 		}
-		b.add("execs.anonymous", d, after.anonymous/million)
-		b.add("execs.anonymous.growth", d, (after.anonymous-before.anonymous)/million)
-		b.add("execs.fds.growth", d, float64(after.fds-before.fds))
-		b.add("execs.threads", d, float64(after.threads))
+		b.add("execs.anonymous", d, megabytes(after.Anonymous))
+		b.add("execs.anonymous.growth", d, megabytes(after.Anonymous-before.Anonymous))
+		b.add("execs.fds.growth", d, float64(after.Files-before.Files))
+		b.add("execs.threads", d, float64(after.Threads))
 		ctx, cancel = b.stepCtx()
 		defer cancel()
 		return c.end(ctx)

@@ -38,6 +38,7 @@ type row struct {
 	Values map[string]spread `json:"values"` // by shim
 	Best   *float64          `json:"best"`   // the better median of the other shims
 	Ratio  *float64          `json:"ratio"`  // ours to best
+	Raw    *float64          `json:"raw"`    // the median without a shim
 	Budget string            `json:"budget"`
 	Kept   *bool             `json:"kept"` // the budget; null without one
 	Check  string            `json:"check"`
@@ -77,13 +78,16 @@ func tabulate(measures []measure, run []string, samples map[string]map[string][]
 				r.Best = &v.Median
 			}
 		}
+		if v, ok := r.Values[rawName]; ok {
+			r.Raw = &v.Median
+		}
 		if v, ok := r.Values[ours]; ok {
 			if r.Best != nil && *r.Best > 0 {
 				ratio := v.Median / *r.Best
 				r.Ratio = &ratio
 			}
-			r.Kept = m.budget.judge(m, v.Median, r.Best).answer()
-			r.Passed = m.check.judge(m, v.Median, r.Best).answer()
+			r.Kept = m.budget.judge(m, v.Median, r.Best, r.Raw).answer()
+			r.Passed = m.check.judge(m, v.Median, r.Best, r.Raw).answer()
 		} else if m.check != (limit{}) {
 			// What ours does not answer cannot pass.
 			r.Passed = new(bool)
@@ -116,6 +120,9 @@ func failures(rows []row, ours string) []string {
 		text := fmt.Sprintf("%s: %s %s, want %s", r.Key, short(v.Median), r.Unit, r.Check)
 		if r.Best != nil {
 			text += fmt.Sprintf(" (best of the others: %s)", short(*r.Best))
+		}
+		if r.Raw != nil {
+			text += fmt.Sprintf(" (%s: %s)", rawName, short(*r.Raw))
 		}
 		failed = append(failed, text)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ func example() []measure {
 		{"g", "g.rate", "rate", "GiB/s", true, times(3), times(1.5)},
 		{"g", "g.plain", "plain", "", false, limit{}, limit{}},
 		{"g", "g.silent", "silent", "ms", false, most(1), most(1)},
+		{"g", "g.bare", "against no shim", "GiB/s", true, times(3), bare(0.9)},
 		{"other", "other.x", "not run", "ms", false, most(1), most(1)},
 	}
 }
@@ -28,12 +30,13 @@ func exampleRows() []row {
 		"g.rate":   {"ours": {2}, "a": {1}, "b": {0.5}},
 		"g.plain":  {"ours": {7}, "a": {8}, "raw runc": {1}},
 		"g.silent": {"a": {1}},
+		"g.bare":   {"ours": {2}, "a": {1.5}, "raw runc": {2.5}},
 	}, "ours", []string{"a", "b"})
 }
 
 func TestBestOfTheOthersDependsOnWhatIsBetter(t *testing.T) {
 	rows := exampleRows()
-	if len(rows) != 5 {
+	if len(rows) != 6 {
 		t.Fatalf("%d rows, want those of the group that was run", len(rows))
 	}
 	for i, want := range []float64{2, 5, 1, 8} {
@@ -59,21 +62,26 @@ func TestBudgetsAndChecksAreJudgedEachByItself(t *testing.T) {
 		{"no", "yes"}, // 0.8 ×
 		{"no", "yes"}, // 2 ×
 		{"-", "-"},
-		{"-", "no"}, // ours did not answer
+		{"-", "no"},  // ours did not answer
+		{"no", "no"}, // 0.8 × of what there is without a shim
 	} {
 		r := exampleRows()[i]
 		if text(r.Kept) != want.kept || text(r.Passed) != want.passed {
 			t.Errorf("%s: kept %s, passed %s; want %+v", r.Key, text(r.Kept), text(r.Passed), want)
 		}
 	}
-	if got := failures(exampleRows(), "ours"); len(got) != 1 || got[0] != "g.silent: nothing was measured" {
-		t.Errorf("failures: %q", got)
+	want := []string{
+		"g.silent: nothing was measured",
+		"g.bare: 2.00 GiB/s, want ≥ 0.9 × raw runc (best of the others: 1.50) (raw runc: 2.50)",
+	}
+	if got := failures(exampleRows(), "ours"); !slices.Equal(got, want) {
+		t.Errorf("failures: %q, want %q", got, want)
 	}
 }
 
 func TestWithoutOthersSharesAreNotJudged(t *testing.T) {
 	rows := tabulate(example(), []string{"g"}, map[string]map[string][]float64{
-		"g.abs": {"ours": {1}}, "g.ratio": {"ours": {100}},
+		"g.abs": {"ours": {1}}, "g.ratio": {"ours": {100}}, "g.bare": {"ours": {1}},
 	}, "ours", nil)
 	if rows[0].Kept == nil || !*rows[0].Kept {
 		t.Error("a budget that is a number is not judged")
@@ -81,10 +89,13 @@ func TestWithoutOthersSharesAreNotJudged(t *testing.T) {
 	if rows[1].Kept != nil || rows[1].Passed != nil || rows[1].Ratio != nil {
 		t.Errorf("a budget that is a share is judged: %+v", rows[1])
 	}
+	if rows[5].Passed != nil {
+		t.Errorf("a check that is a share of what there is without a shim is judged: %+v", rows[5])
+	}
 }
 
 func TestLimitsHoldAtTheirEdge(t *testing.T) {
-	best := 2.0
+	best, raw := 2.0, 10.0
 	for _, c := range []struct {
 		l    limit
 		more bool
@@ -99,10 +110,12 @@ func TestLimitsHoldAtTheirEdge(t *testing.T) {
 		{times(0.5), false, 1.1, past},
 		{times(3), true, 6, within},
 		{times(3), true, 5.9, past},
+		{bare(0.5), true, 5, within},
+		{bare(0.5), true, 4.9, past},
 		{limit{}, false, 1e9, notBound},
 	} {
 		m := measure{more: c.more}
-		if got := c.l.judge(m, c.ours, &best); got != c.want {
+		if got := c.l.judge(m, c.ours, &best, &raw); got != c.want {
 			t.Errorf("%s of %v: %v, want %v", c.l.describe(m), c.ours, got, c.want)
 		}
 	}

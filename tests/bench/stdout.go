@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/holdfast-shim/holdfast/usage"
 )
 
 // sink reads to the end as fast as it can and throws away. One goroutine writes
@@ -48,13 +50,26 @@ func (s *sink) rate() float64 {
 	return float64(s.bytes-s.firstRead) / gib / s.last.Sub(s.first).Seconds()
 }
 
+// whole is an error unless all that was written has arrived.
+func (s *sink) whole(piece, count int64) error {
+	if s.bytes != piece*count {
+		return fmt.Errorf("%d bytes arrived of the %d that were written", s.bytes, piece*count)
+	}
+	return nil
+}
+
 const (
 	mib = 1 << 20
 	gib = 1 << 30
 )
 
+// writer is a program that writes pieces as fast as it can.
+func writer(piece, count int64) []string {
+	return []string{"dd", "if=/dev/zero", "bs=" + strconv.FormatInt(piece, 10), "count=" + strconv.FormatInt(count, 10)}
+}
+
 // stdout has containers write as much as they can, in large pieces and in such
-// as log lines are.
+// as log lines are, and beside them one without any shim.
 func (b *bench) stdout() error {
 	for range b.effort.Streams {
 		for _, way := range []struct {
@@ -65,8 +80,9 @@ func (b *bench) stdout() error {
 			{"stdout.bulk", 64 << 10, int64(b.effort.Bulk) * mib},
 			{"stdout.lines", 100, int64(b.effort.Lines) * mib},
 		} {
+			count := way.total / way.piece
 			if err := b.each(func(d *daemon) error {
-				s, cpu, err := b.stream(d, way.piece, way.total/way.piece)
+				s, cpu, err := b.stream(d, way.piece, count)
 				if err != nil {
 					return fmt.Errorf("stdout in pieces of %d bytes: %w", way.piece, err)
 				}
@@ -76,6 +92,13 @@ func (b *bench) stdout() error {
 			}); err != nil {
 				return err
 			}
+			ctx, cancel := b.stepCtx()
+			s, err := b.rawStream(ctx, way.piece, count)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("raw runc: %w", err)
+			}
+			b.addNamed(way.key+".rate", rawName, s.rate())
 		}
 	}
 	return nil
@@ -85,7 +108,7 @@ func (b *bench) stdout() error {
 func (b *bench) stream(d *daemon, piece, count int64) (*sink, time.Duration, error) {
 	ctx, cancel := b.stepCtx()
 	defer cancel()
-	c, _, err := d.launch(ctx, "dd", "if=/dev/zero", "bs="+strconv.FormatInt(piece, 10), "count="+strconv.FormatInt(count, 10))
+	c, _, err := d.launch(ctx, writer(piece, count)...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -93,7 +116,7 @@ func (b *bench) stream(d *daemon, piece, count int64) (*sink, time.Duration, err
 	if _, err := c.create(ctx, s); err != nil {
 		return nil, 0, err
 	}
-	before, err := statOf(c.hold.Pid())
+	before, err := usage.CPUOf(c.hold.Pid())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,7 +134,7 @@ func (b *bench) stream(d *daemon, piece, count int64) (*sink, time.Duration, err
 	if _, err := c.delete(ctx); err != nil {
 		return nil, 0, err
 	}
-	after, err := statOf(c.hold.Pid())
+	after, err := usage.CPUOf(c.hold.Pid())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -121,8 +144,5 @@ func (b *bench) stream(d *daemon, piece, count int64) (*sink, time.Duration, err
 	if err := c.finish(ctx); err != nil {
 		return nil, 0, err
 	}
-	if s.bytes != piece*count {
-		return nil, 0, fmt.Errorf("%d bytes arrived of the %d that were written", s.bytes, piece*count)
-	}
-	return s, after.cpu - before.cpu, nil
+	return s, after.Own - before.Own, s.whole(piece, count)
 }

@@ -26,7 +26,7 @@ func suites() []suite {
 		{name: "reaper", pkg: "reaper"},
 		{name: "mount", pkg: "mount", skip: newerKernels},
 		{name: "runc", pkg: "runc"},
-		{name: "bootstrap", pkg: "bootstrap"},
+		{name: "bootstrap", pkg: "bootstrap", skip: needsFuse},
 		{name: "e2e-runc", pkg: "tests", env: []string{"HOLDFAST_RUNTIME=runc"}, core: core()},
 		{name: "e2e-crun", pkg: "tests", env: []string{"HOLDFAST_RUNTIME=crun"}, core: core()},
 	}
@@ -35,6 +35,9 @@ func suites() []suite {
 // newerKernels are tests of what came after Linux 6.1: a tmpfs whose ids are mapped
 // (6.3), and overlays whose layers are given one by one (6.7).
 const newerKernels = "^TestIDMapped|/^layer_by_layer$"
+
+// needsFuse has a file system of its own, of a module that the machine is not given.
+const needsFuse = "^TestDeleteDoesNotWaitForTheMemoryOfOthers$"
 
 // core are the end-to-end tests that the cgroup version and the runtime matter to.
 // The others have their say where there is a real processor.

@@ -87,19 +87,27 @@ func wentOn(t *testing.T, d *harness.Daemon, c, r *harness.Container) {
 	}
 }
 
-func TestAFileLockIsRestoredIfItMayBe(t *testing.T) {
-	d := start(t)
+// restoredWith runs what is wanted, writes it down with o after that was refused
+// without, and restores it: r has gone on where c ended.
+func restoredWith(t *testing.T, d *harness.Daemon, want harness.Want, says string, o runcopts.CheckpointOptions) (c, r *harness.Container) {
+	t.Helper()
 	image := filepath.Join(d.Dir, "image")
-	dir := holder(t, d)
-	want := holding(dir, "lock", filepath.Join(dir, "lock"))
-	c := d.CreateWant(want)
+	c = d.CreateWant(want)
 	c.Start()
 	counted(t, d, c, 3)
-	refusedWithout(t, d, c, image, "file lock", runcopts.CheckpointOptions{FileLocks: true})
+	refusedWithout(t, d, c, image, says, o)
 	want.Checkpoint = image
-	r := d.CreateWant(want)
+	r = d.CreateWant(want)
 	r.Start()
 	wentOn(t, d, c, r)
+	return c, r
+}
+
+func TestAFileLockIsRestoredIfItMayBe(t *testing.T) {
+	d := start(t)
+	dir := holder(t, d)
+	want := holding(dir, "lock", filepath.Join(dir, "lock"))
+	_, r := restoredWith(t, d, want, "file lock", runcopts.CheckpointOptions{FileLocks: true})
 	locks, err := os.ReadFile("/proc/locks")
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +124,6 @@ func TestAFileLockIsRestoredIfItMayBe(t *testing.T) {
 
 func TestASocketToTheOutsideIsRestoredIfItMayBe(t *testing.T) {
 	d := start(t)
-	image := filepath.Join(d.Dir, "image")
 	dir := holder(t, d)
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unixgram"})
 	if err != nil {
@@ -141,14 +148,7 @@ func TestASocketToTheOutsideIsRestoredIfItMayBe(t *testing.T) {
 		// Criu looks for the peer in the container's network namespace.
 		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n client.SpecNamespace) bool { return n.Type == "network" })
 	}
-	c := d.CreateWant(want)
-	c.Start()
-	counted(t, d, c, 3)
-	refusedWithout(t, d, c, image, "ext-unix-sk", runcopts.CheckpointOptions{ExternalUnixSockets: true})
-	want.Checkpoint = image
-	r := d.CreateWant(want)
-	r.Start()
-	wentOn(t, d, c, r)
+	c, r := restoredWith(t, d, want, "ext-unix-sk", runcopts.CheckpointOptions{ExternalUnixSockets: true})
 	all := slices.Concat(numbers(t, c.Out), numbers(t, r.Out))
 	if err := came.Wait(d.Ctx(), fmt.Sprintf("\n%d\n", all[len(all)-1])); err != nil {
 		t.Error(err)
@@ -159,7 +159,6 @@ func TestASocketToTheOutsideIsRestoredIfItMayBe(t *testing.T) {
 // The connection is inside a pod, whose network stays.
 func TestATCPConnectionIsRestoredIfItMayBe(t *testing.T) {
 	d := start(t)
-	image := filepath.Join(d.Dir, "image")
 	pod := d.Run("sleep", "1000")
 	s, err := pod.State(d.Ctx())
 	if err != nil {
@@ -172,14 +171,7 @@ func TestATCPConnectionIsRestoredIfItMayBe(t *testing.T) {
 		spec.Namespace("network").Path = fmt.Sprintf("/proc/%d/ns/net", s.Pid)
 	}
 	want.Sandbox, want.Join = pod, true
-	c := d.CreateWant(want)
-	c.Start()
-	counted(t, d, c, 3)
-	refusedWithout(t, d, c, image, "tcp-established", runcopts.CheckpointOptions{OpenTcp: true})
-	want.Checkpoint = image
-	r := d.CreateWant(want)
-	r.Start()
-	wentOn(t, d, c, r)
+	_, r := restoredWith(t, d, want, "tcp-established", runcopts.CheckpointOptions{OpenTcp: true})
 	r.Finish()
 	pod.Finish()
 }

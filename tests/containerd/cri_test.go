@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
 // pauseName is the image that holds a pod's namespaces.
@@ -50,7 +52,12 @@ ConfigPath = %[6]q
 runtime_type = "io.containerd.holdfast.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.section.options]
 Root = %[5]q
-`, pauseName, filepath.Join(d.dir, "cni"), filepath.Join(d.dir, "net.d"), filepath.Join(d.dir, "nri.sock"), filepath.Dir(d.runtimeRoot()), d.path("options.toml"))
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.path]
+runtime_type = "io.containerd.runc.v2"
+runtime_path = %[7]q
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.path.options]
+Root = %[5]q
+`, pauseName, filepath.Join(d.dir, "cni"), filepath.Join(d.dir, "net.d"), filepath.Join(d.dir, "nri.sock"), filepath.Dir(d.runtimeRoot()), d.path("options.toml"), d.path(harness.ShimName))
 }
 
 // dirsCRI are the directories that the plugin keeps of each pod and container.

@@ -30,8 +30,8 @@ type daemon struct {
 	env       []string
 	events    *events
 
-	cmd     *exec.Cmd     // containerd; nil while it is down
-	running chan struct{} // closed when containerd has ended
+	containerd  *server // nil while it is down
+	interrupted bool    // containerd was ended, whatever it was doing
 
 	mu       sync.Mutex // guards what is below
 	groups   map[string]bool
@@ -166,31 +166,19 @@ func (d *daemon) bundle(id string) string {
 // and its events are listened to.
 func (d *daemon) up() {
 	d.t.Helper()
-	log, err := os.OpenFile(d.logPath(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer log.Close()
 	cmd := exec.Command(d.release.containerd, "-c", filepath.Join(d.dir, "config.toml"))
 	cmd.Env = append(os.Environ(),
 		"PATH="+filepath.Join(d.dir, "bin")+":"+os.Getenv("PATH"),
 		"TMPDIR="+filepath.Join(d.dir, "tmp"))
 	cmd.Env = append(cmd.Env, d.env...)
-	cmd.Stdout, cmd.Stderr = log, log
-	// An interrupt from the terminal is for the tests, which clean up.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := live.start(cmd); err != nil {
+	s, err := live.serve(cmd, d.logPath())
+	if err != nil {
 		d.t.Fatal(err)
 	}
-	running := make(chan struct{})
-	go func() {
-		defer close(running)
-		cmd.Wait() // how it ended is in its log
-	}()
-	d.cmd, d.running = cmd, running
+	d.containerd = s
 	d.eventually("containerd serves", func() error {
 		select {
-		case <-running:
+		case <-s.ended:
 			d.t.Fatal("containerd has ended while it was to come up")
 		default:
 		}
@@ -200,7 +188,7 @@ func (d *daemon) up() {
 		}
 		return conn.Close()
 	})
-	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || exe != d.release.containerd {
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.process.Pid)); err != nil || exe != d.release.containerd {
 		d.t.Fatalf("the daemon runs %q (%v), not %s", exe, err, d.release.containerd)
 	}
 	d.listen()
@@ -212,28 +200,23 @@ func (d *daemon) kill() { d.down(syscall.SIGKILL) }
 // down ends containerd by a signal and waits until it is gone.
 func (d *daemon) down(sig syscall.Signal) {
 	d.t.Helper()
-	if d.cmd == nil {
+	if d.containerd == nil {
 		return
 	}
-	d.cmd.Process.Signal(sig)
-	select {
-	case <-d.running:
-	case <-time.After(patience):
-		d.t.Errorf("containerd did not end by %v", sig)
-		d.cmd.Process.Kill()
-		<-d.running
+	if err := d.containerd.end(sig); err != nil {
+		d.t.Errorf("containerd: %v", err)
 	}
-	d.cmd = nil
+	d.containerd, d.interrupted = nil, true
 	// Without containerd there are no events to listen for.
 	d.events.stop()
 }
 
 // pid is containerd's, 0 while it is down.
 func (d *daemon) pid() int {
-	if d.cmd == nil {
+	if d.containerd == nil {
 		return 0
 	}
-	return d.cmd.Process.Pid
+	return d.containerd.process.Pid
 }
 
 // log is what containerd and, through their log fifos, the shims have written.
@@ -261,7 +244,7 @@ func (d *daemon) end() {
 	}
 	d.endSessions()
 	d.down(syscall.SIGTERM)
-	d.checkLog()
+	harness.CheckLog(t, d.log())
 	if t.Failed() {
 		d.tell()
 	}
@@ -278,17 +261,6 @@ func (d *daemon) checkEnded() {
 	for _, list := range [][]string{{"task", "ls", "-q"}, {"container", "ls", "-q"}} {
 		if left := strings.Fields(d.must(list...)); len(left) > 0 {
 			d.t.Errorf("the test ended with %q in ctr %s", left, strings.Join(list, " "))
-		}
-	}
-}
-
-// checkLog fails the test when a shim died of a panic or had a data race.
-func (d *daemon) checkLog() {
-	d.t.Helper()
-	log := d.log()
-	for _, sign := range []string{"panic:", "fatal error:", "WARNING: DATA RACE"} {
-		if strings.Contains(log, sign) {
-			d.t.Errorf("the log holds %q", sign)
 		}
 	}
 }

@@ -3,9 +3,13 @@ package containerd
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
 func TestDockerRunExecAndLogs(t *testing.T) {
@@ -47,6 +51,30 @@ func TestDockerRunExecAndLogs(t *testing.T) {
 		t.Errorf("paused: %+v", i)
 	}
 	e.docker("unpause", "c1")
+	e.docker("rm", "-f", "c1")
+}
+
+// Beside containerd's own shim, as the README tells to with Docker 23 and newer.
+func TestDockerTakesTheShimByItsOwnName(t *testing.T) {
+	e := startDocker(t)
+	named := []string{"--runtime", "io.containerd.holdfast.v2"}
+	version := e.docker("version", "--format", "{{.Server.Version}}")
+	if major, err := strconv.Atoi(version[:strings.IndexByte(version, '.')]); err != nil {
+		t.Fatalf("dockerd's version is %q: %v", version, err)
+	} else if major < 23 {
+		s := e.dockerWith("", append(append([]string{"run", "--rm"}, named...), "busybox", "true")...)
+		if s.code() != 125 || !strings.Contains(s.Err.String(), "Unknown runtime") {
+			t.Errorf("exit code %d: %s", s.code(), s.Err)
+		}
+		named = nil
+	}
+	id := e.runDocker("c1", named, "sleep", "1000")
+	if argv := harness.Cmdline(e.shimOf(id)); named != nil && filepath.Base(strings.Fields(argv)[0]) != harness.ShimName {
+		t.Errorf("the shim was started as %q", argv)
+	}
+	if s := e.dockerWith("", "exec", "c1", "sh", "-c", "exit 3"); s.code() != 3 {
+		t.Errorf("exec: exit code %d: %s", s.code(), s.Err)
+	}
 	e.docker("rm", "-f", "c1")
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/holdfast-shim/holdfast/client"
 )
@@ -19,8 +18,7 @@ import (
 // engine is a dockerd on a containerd of a test.
 type engine struct {
 	*daemon
-	process *exec.Cmd     // dockerd; nil while it is down
-	serving chan struct{} // closed when dockerd has ended
+	dockerd *server // nil while it is down
 }
 
 // startDocker starts a containerd and a dockerd on it, which has busybox.
@@ -60,11 +58,6 @@ func (d *daemon) dirsDocker() []string {
 // upEngine starts dockerd, for the first time or again.
 func (e *engine) upEngine() {
 	e.t.Helper()
-	log, err := os.OpenFile(e.path("dockerd.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	defer log.Close()
 	// It touches nothing of the machine's: no bridge, no rules, no forwarding.
 	cmd := exec.Command(e.release.dockerd,
 		"--config-file", e.path("docker.json"),
@@ -82,20 +75,14 @@ func (e *engine) upEngine() {
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--userland-proxy=false",
 	)
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(e.release.dockerd)+":"+os.Getenv("PATH"), "TMPDIR="+e.path("tmp"))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := live.start(cmd); err != nil {
+	s, err := live.serve(cmd, e.path("dockerd.log"))
+	if err != nil {
 		e.t.Fatal(err)
 	}
-	serving := make(chan struct{})
-	go func() {
-		defer close(serving)
-		cmd.Wait() // how it ended is in its log
-	}()
-	e.process, e.serving = cmd, serving
+	e.dockerd = s
 	e.eventually("dockerd serves", func() error {
 		select {
-		case <-serving:
+		case <-s.ended:
 			e.tellEngine()
 			e.t.Fatal("dockerd has ended while it was to come up")
 		default:
@@ -105,9 +92,9 @@ func (e *engine) upEngine() {
 			return err
 		}
 		conn.Close()
-		s, err := e.tryDocker("version", "--format", "{{.Server.Version}}")
-		if err == nil && s.err != nil {
-			err = fmt.Errorf("%w: %s", s.err, s.Err)
+		version, err := e.tryDocker("version", "--format", "{{.Server.Version}}")
+		if err == nil && version.err != nil {
+			err = fmt.Errorf("%w: %s", version.err, version.Err)
 		}
 		return err
 	})
@@ -116,18 +103,13 @@ func (e *engine) upEngine() {
 // downEngine ends dockerd and waits until it is gone.
 func (e *engine) downEngine(sig syscall.Signal) {
 	e.t.Helper()
-	if e.process == nil {
+	if e.dockerd == nil {
 		return
 	}
-	e.process.Process.Signal(sig)
-	select {
-	case <-e.serving:
-	case <-time.After(patience):
-		e.t.Errorf("dockerd did not end by %v", sig)
-		e.process.Process.Kill()
-		<-e.serving
+	if err := e.dockerd.end(sig); err != nil {
+		e.t.Errorf("dockerd: %v", err)
 	}
-	e.process = nil
+	e.dockerd = nil
 }
 
 // endEngine ends dockerd, and unmounts what it has for itself.

@@ -146,3 +146,16 @@ func TestFiftyExecsAtOnceAllEndWithTheirOwnCode(t *testing.T) {
 	}
 	d.finish("c")
 }
+
+// A server that is started by an exec goes on in the background and has the exec's
+// outputs. Clients read these to their end after they have deleted the exec, and so does
+// the CRI where it is told to give up on them (drain_exec_sync_io_timeout).
+func TestExecEndsThoughAChildOfItsHoldsTheOutput(t *testing.T) {
+	d := start(t)
+	d.run("c", "sleep", "1000")
+	s := d.exec("c", "x", "sh", "-c", "sleep 1000 & echo begun; exit 5")
+	if code, out := s.code(), s.Out.String(); code != 5 || out != "begun\n" {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	d.finish("c")
+}

@@ -3,7 +3,9 @@ package containerd
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -45,10 +47,18 @@ func TestCRIAPodOfTwoContainersHasOneShim(t *testing.T) {
 func TestCRIAPodOfARuntimeClass(t *testing.T) {
 	k := startCRI(t)
 	handlers := []string{"holdfast"}
-	if !strings.HasPrefix(k.release.version, "1.6.") { // which sends no sections
-		handlers = append(handlers, "section")
+	if !strings.HasPrefix(k.release.version, "1.6.") { // which sends no sections, and takes no path
+		handlers = append(handlers, "section", "path")
 	}
 	for _, handler := range handlers {
+		runtime := "io.containerd.holdfast.v2"
+		if handler == "path" {
+			// A program that is found by no other way.
+			if out, err := exec.Command("cp", k.shim, k.path(harness.ShimName)).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			runtime, k.shim = "io.containerd.runc.v2", k.path(harness.ShimName)
+		}
 		p, err := k.tryPod(handler, handler, cri.NamespaceMode_POD)
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +68,7 @@ func TestCRIAPodOfARuntimeClass(t *testing.T) {
 			t.Error("container and pod have two shims")
 		}
 		k.wantExec(id, 0, handler+"\n", "hostname")
-		if info := k.must("container", "info", p.id); !strings.Contains(info, `"io.containerd.holdfast.v2"`) {
+		if info := k.must("container", "info", p.id); !strings.Contains(info, strconv.Quote(runtime)) {
 			t.Errorf("the pod's runtime is another:\n%s", info)
 		}
 		// Where the options have the runtime keep its containers.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,9 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holdfast-shim/holdfast/client"
+	"github.com/holdfast-shim/holdfast/tests/harness"
 )
 
 // goneAfter is how long what was ended may take to be gone.
@@ -30,7 +27,7 @@ func (d *daemon) expect(group string) {
 	d.groups[group] = true
 }
 
-// sockets are those files of this daemon's shims that are there. Containerd 1.6
+// sockets are the paths that those of this daemon's shims may have. Containerd 1.6
 // names no directory for them, so they are where all shims have theirs, under a
 // name that is the daemon's own.
 func (d *daemon) sockets() []string {
@@ -41,41 +38,20 @@ func (d *daemon) sockets() []string {
 	for _, id := range d.events.containers() {
 		groups[id] = true
 	}
-	var there []string
+	var paths []string
 	for group := range groups {
 		sum := sha256.Sum256([]byte(filepath.Join(d.socket(), d.namespace, group)))
-		path := filepath.Join("/run/containerd/s", hex.EncodeToString(sum[:]))
-		if _, err := os.Lstat(path); err == nil {
-			there = append(there, path)
-		}
+		paths = append(paths, filepath.Join("/run/containerd/s", hex.EncodeToString(sum[:])))
 	}
-	slices.Sort(there)
-	return there
+	slices.Sort(paths)
+	return paths
 }
 
 // checkLeaks fails the test when something of the daemon's containers is still
 // there.
 func (d *daemon) checkLeaks() {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), goneAfter)
-	defer cancel()
-	var left []string
-	err := eventually(ctx, func() error {
-		var err error
-		if left, err = d.leaks(); err != nil {
-			return err
-		}
-		if len(left) > 0 {
-			return errNotYet
-		}
-		return nil
-	})
-	for _, l := range left {
-		d.t.Errorf("left behind: %s", l)
-	}
-	if err != nil && !errors.Is(err, errNotYet) {
-		d.t.Error(err)
-	}
+	harness.CheckLeaks(d.t, goneAfter, d.leaks)
 }
 
 // leaks lists what there is of this daemon's containers: processes, zombies,
@@ -91,44 +67,26 @@ func (d *daemon) leaks() ([]string, error) {
 			left = append(left, fmt.Sprintf("process %d: %s", pid, what))
 		}
 	}
-	for _, s := range d.sockets() {
-		left = append(left, "socket "+s)
-	}
-	mounts, err := client.MountsUnder(d.dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range mounts {
-		left = append(left, "mount on "+m)
-	}
-	groups, err := d.cgroups()
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range groups {
-		left = append(left, "cgroup "+g)
-	}
-	dirs := []string{
-		d.runtimeRoot(),
-		d.bundle(""),
-		filepath.Join(d.dir, "root", "io.containerd.runtime.v2.task", d.namespace),
-	}
+	bundles := []string{d.bundle(""), filepath.Join(d.dir, "root", "io.containerd.runtime.v2.task", d.namespace)}
+	dirs := append([]string{d.runtimeRoot()}, bundles...)
 	switch d.user {
 	case kubernetes:
 		dirs = append(dirs, d.dirsCRI()...)
 	case docker:
 		dirs = append(dirs, d.dirsDocker()...)
 	}
-	for _, dir := range dirs {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		for _, e := range entries {
-			left = append(left, filepath.Join(dir, e.Name()))
-		}
+	rest, err := harness.Places{Sockets: d.sockets(), Mounts: d.dir, Cgroups: d.scope, Dirs: dirs}.Left()
+	if err != nil {
+		return nil, err
 	}
-	return left, nil
+	if d.interrupted {
+		// Containerd hides a bundle before it removes it, as .ID, and one that is ended
+		// in between does not look at what is hidden when it is back.
+		rest = slices.DeleteFunc(rest, func(path string) bool {
+			return slices.Contains(bundles, filepath.Dir(path)) && strings.HasPrefix(filepath.Base(path), ".")
+		})
+	}
+	return append(left, rest...), nil
 }
 
 // runtimeRoot is where the runtime keeps this namespace's containers. A namespace
@@ -153,7 +111,7 @@ func (d *daemon) owns(pid int) string {
 		return what
 	}
 	state, ppid, err := stat(pid)
-	if err == nil && state == 'Z' && d.cmd != nil && ppid == d.pid() {
+	if err == nil && state == 'Z' && d.containerd != nil && ppid == d.pid() {
 		return "a zombie of containerd's: " + strings.TrimSpace(readProc(pid, "comm"))
 	}
 	return ""
@@ -162,7 +120,7 @@ func (d *daemon) owns(pid int) string {
 // touches is owns without exceptions and without zombies that only their parents
 // know.
 func (d *daemon) touches(pid int) string {
-	if line := strings.ReplaceAll(readProc(pid, "cmdline"), "\x00", " "); strings.Contains(line, d.dir+"/") {
+	if line := harness.Cmdline(pid); strings.Contains(line, d.dir+"/") {
 		return line
 	}
 	if strings.Contains(readProc(pid, "cgroup"), "/"+d.scope+"/") {
@@ -177,33 +135,6 @@ func (e *events) pid() int {
 		return 0
 	}
 	return e.cmd.Process.Pid
-}
-
-// cgroups are the directories of the daemon's namespace in every hierarchy; the
-// namespace's own, which the runtime leaves behind, is not one of them.
-func (d *daemon) cgroups() ([]string, error) {
-	var groups []string
-	for _, top := range d.cgroupTops() {
-		err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err == nil && e.IsDir() && path != top {
-				groups = append(groups, path)
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return groups, nil
-}
-
-func (d *daemon) cgroupTops() []string {
-	v2, _ := filepath.Glob("/sys/fs/cgroup/" + d.scope)
-	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.scope)
-	return append(v2, v1...)
 }
 
 // sweep removes by force whatever is left, containerd too. It may be called while
@@ -222,14 +153,12 @@ func (d *daemon) sweepOnce() error {
 	if err != nil {
 		return err
 	}
-	groups, err := d.cgroups()
+	groups, err := harness.CgroupsIn(d.scope)
 	if err != nil {
 		return err
 	}
 	for _, g := range groups {
-		// On cgroup v1 a frozen process does not die.
-		os.WriteFile(filepath.Join(g, "freezer.state"), []byte("THAWED"), 0)
-		os.WriteFile(filepath.Join(g, "cgroup.freeze"), []byte("0"), 0)
+		harness.Thaw(g)
 	}
 	alive := 0
 	for _, pid := range pids {
@@ -237,24 +166,13 @@ func (d *daemon) sweepOnce() error {
 			continue
 		}
 		alive++
-		if h, err := client.HoldPid(pid); err == nil {
-			// Once it is held it cannot become another.
-			if d.touches(pid) != "" {
-				h.Signal(unix.SIGKILL)
-			}
-			h.Close()
-		}
+		harness.Kill(pid, func(pid int) bool { return d.touches(pid) != "" })
 	}
 	if alive > 0 {
 		return fmt.Errorf("%w: %d processes are about to end", errNotYet, alive)
 	}
-	// The deepest first: a cgroup with another in it cannot be removed.
-	slices.Sort(groups)
-	slices.Reverse(groups)
-	for _, g := range append(groups, d.cgroupTops()...) {
-		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove cgroup %s: %w", g, err)
-		}
+	if err := harness.RemoveCgroups(append(groups, harness.CgroupsNamed(d.scope)...)); err != nil {
+		return err
 	}
 	for _, s := range d.sockets() {
 		os.Remove(s)

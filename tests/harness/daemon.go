@@ -218,9 +218,9 @@ func (d *Daemon) end() {
 			t.Errorf("events: %s", problem)
 		}
 	}
-	d.checkLog()
+	CheckLog(t, d.ShimLog.String())
 	if !t.Failed() {
-		d.checkLeaks()
+		CheckLeaks(t, goneAfter, d.Leaks)
 	}
 	if t.Failed() {
 		d.tell()

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,26 +36,31 @@ func (d *Daemon) checkEnded() {
 	}
 }
 
-// checkLog fails the test when a shim died of a panic or had a data race.
-func (d *Daemon) checkLog() {
-	d.t.Helper()
-	log := d.ShimLog.String()
+// CheckLog fails the test if what shims have logged says that one died of a panic or
+// had a data race.
+func CheckLog(t testing.TB, log string) {
+	t.Helper()
+	lines := strings.Split(log, "\n")
 	for _, sign := range []string{"panic:", "fatal error:", "WARNING: DATA RACE"} {
-		if strings.Contains(log, sign) {
-			d.t.Errorf("a shim's log holds %q", sign)
+		at := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, sign) })
+		if at >= 0 {
+			// The whole log comes too, but what reports a failure may shorten it.
+			around := lines[max(at-1, 0):min(at+12, len(lines))]
+			t.Errorf("the log holds %q:\n%s", sign, strings.Join(around, "\n"))
 		}
 	}
 }
 
-// checkLeaks fails the test when something of the daemon's is still there.
-func (d *Daemon) checkLeaks() {
-	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), goneAfter)
+// CheckLeaks fails the test if leaks still lists something after that time: what a
+// test ended may take a moment to be gone.
+func CheckLeaks(t testing.TB, within time.Duration, leaks func() ([]string, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	var left []string
 	err := eventually(ctx, func() error {
 		var err error
-		if left, err = d.Leaks(); err != nil {
+		if left, err = leaks(); err != nil {
 			return err
 		}
 		if len(left) > 0 {
@@ -63,13 +68,11 @@ func (d *Daemon) checkLeaks() {
 		}
 		return nil
 	})
-	switch {
-	case len(left) > 0:
-		for _, l := range left {
-			d.t.Errorf("left behind: %s", l)
-		}
-	case err != nil:
-		d.t.Error(err)
+	for _, l := range left {
+		t.Errorf("left behind: %s", l)
+	}
+	if err != nil && !errors.Is(err, errNotYet) {
+		t.Error(err)
 	}
 }
 
@@ -80,34 +83,21 @@ func (d *Daemon) Leaks() ([]string, error) {
 	for _, pid := range d.processes() {
 		left = append(left, fmt.Sprintf("process %d: %s", pid, Cmdline(pid)))
 	}
-	for _, s := range d.socketFiles() {
-		left = append(left, "socket "+s)
-	}
-	mounts, err := client.MountsUnder(d.Dir)
+	rest, err := Places{
+		Sockets: d.socketPaths(),
+		Mounts:  d.Dir,
+		Cgroups: d.Namespace,
+		Dirs: []string{
+			d.runtimeRoot(),
+			filepath.Join(d.State, d.Namespace),
+			filepath.Join(d.Root, d.Namespace),
+			d.Fifos,
+		},
+	}.Left()
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range mounts {
-		left = append(left, "mount on "+m)
-	}
-	groups, err := d.cgroups()
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range groups {
-		left = append(left, "cgroup "+g)
-	}
-	for _, dir := range []string{
-		d.runtimeRoot(),
-		filepath.Join(d.State, d.Namespace),
-		filepath.Join(d.Root, d.Namespace),
-		d.Fifos,
-	} {
-		for _, name := range Names(dir) {
-			left = append(left, filepath.Join(dir, name))
-		}
-	}
-	return left, nil
+	return append(left, rest...), nil
 }
 
 // runtimeRoot is where the runtime keeps this namespace's containers, unless
@@ -144,52 +134,17 @@ func Cmdline(pid int) string {
 	return string(bytes.TrimSpace(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
 }
 
-// socketFiles are those of the sockets that shims may have made, and whatever
-// is in the daemon's own directory of sockets.
-func (d *Daemon) socketFiles() []string {
+// socketPaths are those of the sockets that shims may have made, and whatever is in
+// the daemon's own directory of sockets.
+func (d *Daemon) socketPaths() []string {
 	d.mu.Lock()
-	paths := make(map[string]bool)
-	maps.Copy(paths, d.sockets)
+	paths := maps.Clone(d.sockets)
 	d.mu.Unlock()
 	own := filepath.Join(d.Dir, "s")
 	for _, name := range Names(own) {
 		paths[filepath.Join(own, name)] = true
 	}
-	var there []string
-	for p := range paths {
-		if _, err := os.Lstat(p); err == nil {
-			there = append(there, p)
-		}
-	}
-	slices.Sort(there)
-	return there
-}
-
-// cgroups are the directories of the daemon's namespace in every hierarchy; the
-// namespace's own, which the runtime leaves behind, is not one of them.
-func (d *Daemon) cgroups() ([]string, error) {
-	var groups []string
-	for _, top := range d.cgroupTops() {
-		err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err == nil && e.IsDir() && path != top {
-				groups = append(groups, path)
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return groups, nil
-}
-
-func (d *Daemon) cgroupTops() []string {
-	v2, _ := filepath.Glob("/sys/fs/cgroup/" + d.Namespace)
-	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.Namespace)
-	return append(v2, v1...)
+	return slices.Sorted(maps.Keys(paths))
 }
 
 // Names lists a directory; one that is not there is empty.
@@ -224,14 +179,14 @@ func (d *Daemon) sweepOnce() error {
 			}
 		}
 	}
-	groups, err := d.cgroups()
+	groups, err := CgroupsIn(d.Namespace)
 	if err != nil {
 		return err
 	}
-	if err := Sweep(d.Dir+"/", append(groups, d.cgroupTops()...)); err != nil {
+	if err := Sweep(d.Dir+"/", append(groups, CgroupsNamed(d.Namespace)...)); err != nil {
 		return err
 	}
-	for _, s := range d.socketFiles() {
+	for _, s := range d.socketPaths() {
 		os.Remove(s)
 	}
 	if err := client.UnmountAll(d.Dir); err != nil {
@@ -247,24 +202,17 @@ func (d *Daemon) sweepOnce() error {
 // cgroups, and removes those; what is dying may need another try.
 func Sweep(text string, groups []string) error {
 	for _, pid := range Processes(text) {
-		kill(pid, func(pid int) bool { return strings.Contains(Cmdline(pid), text) })
+		Kill(pid, func(pid int) bool { return strings.Contains(Cmdline(pid), text) })
 	}
-	// The deepest first: a cgroup with another in it cannot be removed.
-	slices.Sort(groups)
-	slices.Reverse(groups)
 	for _, g := range groups {
 		killGroup(g)
 	}
-	for _, g := range groups {
-		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("remove cgroup %s: %w", g, err)
-		}
-	}
-	return nil
+	return RemoveCgroups(groups)
 }
 
-// kill kills a process if, once it is held, it is still the one meant.
-func kill(pid int, still func(int) bool) {
+// Kill kills a process if, once it is held and cannot become another, it is still
+// the one meant.
+func Kill(pid int, still func(int) bool) {
 	h, err := client.HoldPid(pid)
 	if err != nil {
 		return
@@ -272,28 +220,5 @@ func kill(pid int, still func(int) bool) {
 	defer h.Close()
 	if still(pid) {
 		h.Signal(unix.SIGKILL)
-	}
-}
-
-// killGroup kills what is in one cgroup, thawing it first: a frozen process does
-// not die on v1.
-func killGroup(group string) {
-	os.WriteFile(filepath.Join(group, "freezer.state"), []byte("THAWED"), 0)
-	os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("0"), 0)
-	b, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
-	if err != nil {
-		return
-	}
-	// Tests' cgroups have names that nobody else's have.
-	name := []byte("/" + filepath.Base(group))
-	for field := range strings.FieldsSeq(string(b)) {
-		pid, err := strconv.Atoi(field)
-		if err != nil {
-			continue
-		}
-		kill(pid, func(pid int) bool {
-			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-			return err == nil && bytes.Contains(b, name)
-		})
 	}
 }

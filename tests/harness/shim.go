@@ -85,7 +85,7 @@ func Build(dir, pkg, name string) (string, error) {
 	if built := os.Getenv("HOLDFAST_BUILT"); built != "" {
 		return filepath.Join(built, name), nil
 	}
-	root, err := moduleRoot()
+	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
@@ -105,9 +105,9 @@ func Build(dir, pkg, name string) (string, error) {
 	return out, nil
 }
 
-// moduleRoot is found from where this file was compiled: tests run in their own
-// package's directory.
-func moduleRoot() (string, error) {
+// ModuleRoot is the repository's directory. It is found from where this file was
+// compiled: tests run in their own package's directory, or in none.
+func ModuleRoot() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
 		return "", fmt.Errorf("find module: no source position")

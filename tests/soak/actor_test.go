@@ -92,6 +92,19 @@ func (l *life) killed() error {
 	return err
 }
 
+// ended starts init and waits until it ends by itself; one that did not start is
+// killed.
+func (l *life) ended() (started answer, err error) {
+	if started, err = l.start("", l.haste()); err != nil {
+		return started, err
+	}
+	if started == no {
+		return no, l.killed()
+	}
+	_, err = l.wait("")
+	return started, err
+}
+
 func status(n uint32) *uint32 { return &n }
 
 // brief ends by itself.
@@ -103,12 +116,7 @@ func (l *life) brief(sandbox *life, join bool) {
 	if !ok {
 		return
 	}
-	started, err := l.start("", l.haste())
-	if err == nil && started == no {
-		err = l.killed()
-	} else if err == nil {
-		_, err = l.wait("")
-	}
+	_, err := l.ended()
 	l.finish(err)
 }
 
@@ -179,12 +187,7 @@ func (l *life) outOfMemory(sandbox *life, join bool) {
 	if !ok {
 		return
 	}
-	started, err := l.start("", l.haste())
-	if err == nil && started == no {
-		err = l.killed()
-	} else if err == nil {
-		_, err = l.wait("")
-	}
+	started, err := l.ended()
 	l.finish(err)
 	l.oom = l.deleted && started == yes
 }
@@ -199,13 +202,9 @@ func (l *life) talker(sandbox *life, join bool) {
 	if !ok {
 		return
 	}
-	started, err := l.start("", l.haste())
-	if err == nil && started == no {
-		err = l.killed()
-	} else if err == nil {
-		if _, err = l.wait(""); err == nil && started == yes {
-			err = l.said(out, w)
-		}
+	started, err := l.ended()
+	if err == nil && started == yes {
+		err = l.said(out, w)
 	}
 	l.finish(err)
 }

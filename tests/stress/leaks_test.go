@@ -3,9 +3,7 @@ package stress
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -13,19 +11,20 @@ import (
 
 	"github.com/holdfast-shim/holdfast/client"
 	"github.com/holdfast-shim/holdfast/tests/harness"
+	"github.com/holdfast-shim/holdfast/usage"
 )
 
-// usage is what a shim has.
-type usage struct {
-	files, threads, goroutines int
-	anonymous                  int64 // bytes, of memory that is its own
+// holding is what a shim has.
+type holding struct {
+	usage.Process
+	goroutines int
 }
 
-func (u usage) String() string {
-	return fmt.Sprintf("%d files, %d threads, %d goroutines, %.2f MB anonymous", u.files, u.threads, u.goroutines, float64(u.anonymous)/1e6)
+func (h holding) String() string {
+	return fmt.Sprintf("%d files, %d threads, %d goroutines, %.2f MB anonymous", h.Files, h.Threads, h.goroutines, float64(h.Anonymous)/1e6)
 }
 
-// watched is a shim whose usage can be asked for.
+// watched is a shim that can be asked what it has.
 type watched struct {
 	*harness.Daemon
 	t   *testing.T
@@ -33,27 +32,13 @@ type watched struct {
 	h   *client.Hold
 }
 
-func (w *watched) usage() usage {
+func (w *watched) holds() holding {
 	w.t.Helper()
-	u := usage{
-		files:      files(w.t, w.pid),
-		threads:    len(harness.Names(fmt.Sprintf("/proc/%d/task", w.pid))),
-		goroutines: w.goroutines(),
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", w.pid))
+	p, err := usage.Of(w.pid)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "Anonymous:" {
-			kib, err := strconv.ParseInt(f[1], 10, 64)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			u.anonymous = kib << 10
-		}
-	}
-	return u
+	return holding{p, w.goroutines()}
 }
 
 // goroutines counts them in a dump, which the shim writes to its log.
@@ -76,14 +61,14 @@ func (w *watched) goroutines() int {
 	return strings.Count(dump, `goroutine `) - strings.Count(dump, `in goroutine `)
 }
 
-// settled asks until the usage is no more than it was: what was asked for last
+// settled asks until there is no more than there was: what was asked for last
 // may take a moment to go.
-func (w *watched) settled(was usage) usage {
+func (w *watched) settled(was holding) holding {
 	w.t.Helper()
-	var now usage
+	var now holding
 	w.Eventually("files and goroutines are as before", func() error {
-		now = w.usage()
-		if now.files > was.files || now.goroutines > was.goroutines {
+		now = w.holds()
+		if now.Files > was.Files || now.goroutines > was.goroutines {
 			return fmt.Errorf("%v; and before %v", now, was)
 		}
 		return nil
@@ -105,7 +90,7 @@ func TestExecsAndContainersOfAPodLeaveItsShimAsItWas(t *testing.T) {
 	}
 	// What is made once is made by the first.
 	some(0, n/4, n/40)
-	was := w.usage()
+	was := w.holds()
 	t.Logf("after %d execs and %d containers: %v", n/4, n/40, was)
 	some(n/4, n/4, n/40)
 	half := w.settled(was)
@@ -115,11 +100,11 @@ func TestExecsAndContainersOfAPodLeaveItsShimAsItWas(t *testing.T) {
 	t.Logf("after %d execs and %d containers: %v", n, n/10, now)
 	// How many threads the Go runtime makes is a matter of the moment, but not of
 	// how much came before.
-	if now.threads > was.threads+4 {
-		t.Errorf("%d threads, and %d before", now.threads, was.threads)
+	if now.Threads > was.Threads+4 {
+		t.Errorf("%d threads, and %d before", now.Threads, was.Threads)
 	}
 	// As is memory: a collection more or less shows only in few calls.
-	if grown := now.anonymous - half.anonymous; n >= 2000 && grown > 300e3 {
+	if grown := now.Anonymous - half.Anonymous; n >= 2000 && grown > 300e3 {
 		t.Errorf("%d bytes more after %d execs than after %d", grown, n, n/2)
 	}
 	pod.Finish()
