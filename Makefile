@@ -26,7 +26,7 @@ TOOL := bin/holdfast
 
 export HOLDFAST_SHIM := $(abspath $(SHIM))
 
-.PHONY: all build demo test test-cgroup2 test-daemons race soak fuzz lint vuln proto bench install uninstall clean setup setup-race FORCE
+.PHONY: all build demo test test-cgroup2 test-daemons race soak fuzz lint vuln proto bench install uninstall clean setup setup-race setup-cgroup2 FORCE
 
 all: build
 
@@ -50,6 +50,8 @@ setup:
 	@tests/install-missing runc:runc crun:crun busybox:busybox-static containerd:containerd ctr:containerd dockerd:docker.io docker:docker.io
 setup-race: setup
 	@tests/install-missing gcc:gcc
+setup-cgroup2: setup
+	@tests/install-missing qemu-system-x86_64:qemu-system-x86
 
 test: setup build
 	$(GO) test -count=1 -timeout 20m ./...
@@ -58,8 +60,7 @@ race: setup-race build
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
 # An emulated machine with cgroup v2 alone, and the tests inside it.
-test-cgroup2: setup build
-	@tests/install-missing qemu-system-x86_64:qemu-system-x86
+test-cgroup2: setup-cgroup2 build
 	$(GO) run ./tests/cgroup2 $(CGROUP2)
 
 # The tests of package tests/containerd under every containerd that nodes run.
@@ -98,14 +99,13 @@ bench: build
 	@tests/install-missing runc:runc busybox:busybox-static containerd-shim-runc-v2:containerd
 	$(GO) run ./tests/bench $(BENCH)
 
-# The drop-in is a link: remove it and containerd finds its own shim again.
+# On a node at work: what containerd runs is replaced in one step, and what it used to
+# run comes back (cmd/shim/drop-in says how).
 install: build
-	install -D -m 755 $(SHIM) $(DESTDIR)$(PREFIX)/bin/containerd-shim-holdfast-v2
-	install -D -m 755 $(TOOL) $(DESTDIR)$(PREFIX)/bin/holdfast
-	ln -sf containerd-shim-holdfast-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-runc-v2
+	cmd/shim/drop-in install $(SHIM) $(TOOL) '$(DESTDIR)$(PREFIX)/bin'
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-runc-v2 $(DESTDIR)$(PREFIX)/bin/containerd-shim-holdfast-v2 $(DESTDIR)$(PREFIX)/bin/holdfast
+	cmd/shim/drop-in remove '$(DESTDIR)$(PREFIX)/bin'
 
 clean:
 	rm -rf bin
