@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"context"
 	"net"
 	"slices"
 	"sync"
@@ -68,5 +69,15 @@ func (s *conns) remove(g *frame.Conn) {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.open, g); i >= 0 {
 		s.open = slices.Delete(s.open, i, i+1)
+	}
+}
+
+// settle returns when all that is open now has settled, or ctx is done.
+func (s *conns) settle(ctx context.Context) {
+	s.mu.Lock()
+	open := slices.Clone(s.open)
+	s.mu.Unlock()
+	for _, c := range open {
+		c.Settle(ctx)
 	}
 }

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -195,6 +196,10 @@ type acceptError struct{ error }
 
 func (e *acceptError) Temporary() bool { return true }
 func (e *acceptError) Unwrap() error   { return e.error }
+
+// Settle returns when every request that has been read is answered or its connection
+// closed, or ctx is done. It may be called after Close.
+func (l *Listener) Settle(ctx context.Context) { l.conns.settle(ctx) }
 
 // Close ends the listening and removes the socket's file, if it is still this
 // socket's. Connections that have been accepted stay open. Only the first call

@@ -81,7 +81,8 @@ func (s *Shim) Pid(ctx context.Context) (int, error) {
 }
 
 // Shutdown asks the shim to end, which it does if it holds no container. A shim
-// that is gone already is no error.
+// that is gone already is no error, nor is one that ends: its answer comes right
+// before the connection's end, and a ttrpc client (1.2) may see the end first.
 func (s *Shim) Shutdown(ctx context.Context) error {
 	_, err := s.Task.Shutdown(ctx, &task.ShutdownRequest{Id: s.Bundle.ID})
 	if err != nil && !errors.Is(err, ttrpc.ErrClosed) {

@@ -177,7 +177,7 @@ func TestPsTellsOfAShimThatDoesNotHaveTheContainer(t *testing.T) {
 	if got := list(t, d)["empty"]; got.Status != "no task" || got.Shim == nil {
 		t.Errorf("%+v", got)
 	}
-	if _, err := s.Task.Shutdown(d.Ctx(), &task.ShutdownRequest{Id: "empty"}); err != nil {
+	if err := s.Shutdown(d.Ctx()); err != nil {
 		t.Fatal(err)
 	}
 	<-s.Closed()

@@ -79,6 +79,7 @@ func serve(flags bootstrap.Flags) error {
 	if err != nil {
 		return err
 	}
+	defer server.Close()
 	task.Register(server, service)
 	thread.Reserve(idleThreads)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -99,7 +100,7 @@ func serve(flags bootstrap.Flags) error {
 	}
 	limit, stop = context.WithTimeout(ctx, closeLimit)
 	defer stop()
-	_ = server.Shutdown(limit) // lets the answer to Shutdown out
+	listener.Settle(limit) // lets the answer to Shutdown out, which the server's own does not
 	return err
 }
 

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"context"
 	"io"
 	"net"
 	"slices"
@@ -20,6 +21,7 @@ import (
 //   - A message costs memory as it comes. Ttrpc makes room for all that a header
 //     promises, up to 4 MiB.
 //   - An answer is not sent before the server reads on, see turn.
+//   - Ttrpc may close a connection before it has sent the last answer, see due.
 //   - Whatever ends the reading ends the connection. Ttrpc keeps one alive whose
 //     error it does not know.
 //
@@ -29,6 +31,7 @@ type Conn struct {
 	net.Conn
 	in     headers
 	turn   turn
+	due    due
 	heard  atomic.Bool   // a whole header has come
 	answer chan struct{} // holds a token, but while an answer is on its way to the peer
 
@@ -49,7 +52,7 @@ const (
 
 // New takes c over. ended, which may be nil, is called when it was closed.
 func New(c net.Conn, ended func()) *Conn {
-	g := &Conn{Conn: c, answer: make(chan struct{}, 1), large: large, ended: ended}
+	g := &Conn{Conn: c, answer: make(chan struct{}, 1), in: headers{hide: true}, large: large, ended: ended}
 	g.answer <- struct{}{}
 	return g
 }
@@ -111,6 +114,9 @@ func (c *Conn) look(p []byte) int {
 			break
 		}
 		c.heard.Store(true)
+		if c.in.kind == typeRequest {
+			c.due.asked()
+		}
 		body := c.in.length
 		if body <= c.large || body > most || int(body) <= len(p)-at {
 			continue
@@ -142,14 +148,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.turn.wait()
 	token := <-c.answer
 	defer func() { c.answer <- token }()
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.due.sent(p[:n])
+	return n, err
 }
+
+// Settle returns when every request that has been read is answered, the connection
+// is closed, or ctx is done.
+func (c *Conn) Settle(ctx context.Context) { c.due.wait(ctx) }
 
 // Close ends the connection. A second Close does nothing.
 func (c *Conn) Close() error {
 	err := net.ErrClosed
 	c.once.Do(func() {
 		err = c.Conn.Close()
+		c.due.end()
 		if c.ended != nil {
 			c.ended()
 		}

@@ -2,4 +2,6 @@
 
 package harness
 
-const raceEnabled = true
+// RaceEnabled says whether the tests, and the programs that they build, run with the race
+// detector, which has a memory and a pace of its own.
+const RaceEnabled = true

@@ -52,7 +52,7 @@ func setUp(t testing.TB) {
 		t.Skip("SKIPPED, NOT PASSED: end-to-end tests make containers and need root")
 	}
 	run.once.Do(func() {
-		if raceEnabled {
+		if RaceEnabled {
 			// The race detector's runtime sleeps for a second at every exit, and
 			// the shim's environment is ours.
 			os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
@@ -92,7 +92,7 @@ func Build(dir, pkg, name string) (string, error) {
 	out := filepath.Join(dir, name)
 	cmd := exec.Command("go", "build", "-o", out)
 	cgo := "CGO_ENABLED=0"
-	if raceEnabled {
+	if RaceEnabled {
 		cmd.Args = append(cmd.Args, "-race")
 		cgo = "CGO_ENABLED=1"
 	}
