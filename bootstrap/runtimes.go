@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-shim/holdfast/bundle"
+	"github.com/holdfast-shim/holdfast/pidfd"
 )
 
 // runtimeEnd bounds the wait for the end of the runtimes that were killed.
@@ -65,7 +66,7 @@ func logsTo(pid int, log string) bool {
 }
 
 func endRuntime(pid int, log string, deadline time.Time) error {
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := pidfd.Open(pid)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/pidfd"
 )
 
 // Kill sends SIGKILL to every process in the group and the groups nested in it,
@@ -108,12 +110,12 @@ func (p *Place) signalEach(sig unix.Signal, signalled map[int]struct{}, before f
 // now its pid may have become another's, so it is asked for again once a pidfd
 // holds it.
 func (p *Place) signal(pid int, sig unix.Signal) error {
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := pidfd.Open(pid)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) {
 			return nil
 		}
-		return fmt.Errorf("process %d: %w", pid, os.NewSyscallError("pidfd_open", err))
+		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(fd)
 	ms, err := memberships(strconv.Itoa(pid))

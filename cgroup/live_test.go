@@ -704,3 +704,30 @@ func TestFrozenSaysWhatTheKernelDoesAndThawEndsIt(t *testing.T) {
 		t.Errorf("thaw of a group that is gone: %v", err)
 	}
 }
+
+// What the kernel lists may be gone by now, and up to Linux 6.14 it says EINVAL of a
+// process that is being reaped, as of a thread's number.
+func TestASignalToWhatIsNoProcessAnyMoreIsNoError(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := []int{cmd.Process.Pid}
+	for _, thread := range threads {
+		if tid, err := strconv.Atoi(thread.Name()); err == nil && tid != os.Getpid() {
+			numbers = append(numbers, tid)
+		}
+	}
+	if len(numbers) < 2 {
+		t.Fatal("this process has one thread")
+	}
+	for _, pid := range numbers {
+		if err := new(Place).signal(pid, 0); err != nil {
+			t.Errorf("%d: %v", pid, err)
+		}
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/pidfd"
 )
 
 // Hold is a process that is not our child, held by a pidfd: its pid cannot come
@@ -17,7 +19,7 @@ type Hold struct {
 
 // HoldPid takes hold of a running process. It must be closed.
 func HoldPid(pid int) (*Hold, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := pidfd.Open(pid)
 	if err != nil {
 		return nil, fmt.Errorf("hold process %d: %w", pid, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-shim/holdfast/pidfd"
 )
 
 // Claim announces that a process may appear whose pid is not known yet: it is
@@ -84,23 +86,23 @@ func (c *Claim) End() {
 // with [ErrNotChild]. A child that cannot be watched, for want of descriptors, is
 // killed: it would run on for nobody.
 func (c *Claim) Adopt(pid int, onExit func(Exit)) (*Process, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
+	fd, err := pidfd.Open(pid)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 			return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, ErrNotChild)
 		}
 		killChild(pid)
-		return nil, fmt.Errorf("reaper: adopt process %d: pidfd_open: %w", pid, err)
+		return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, err)
 	}
 	// After pidfd_open: were the number recycled in between, the new holder
 	// would have to be a child of ours as well to pass, and our children keep
 	// their numbers until they are reaped, which this claim prevents.
 	if !isChild(pid) {
-		unix.Close(pidfd)
+		unix.Close(fd)
 		return nil, fmt.Errorf("reaper: adopt process %d: %w", pid, ErrNotChild)
 	}
 	p := newProcess(pid, onExit)
-	if err := c.r.watch(p, pidfd); err != nil {
+	if err := c.r.watch(p, fd); err != nil {
 		if !errors.Is(err, errOwned) {
 			killChild(pid)
 		}

@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string) error {
 	pattern := flags.String("run", "", "run only the tests that match `REGEXP`, as go test's flag")
 	verbose := flags.Bool("v", false, "print all that the tests print")
 	all := flags.Bool("all", false, "run all tests of each suite, not only its core")
-	limit := flags.Duration("limit", 20*time.Minute, "end the machine after this time")
+	limit := flags.Duration("limit", 45*time.Minute, "end the machine after this time")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

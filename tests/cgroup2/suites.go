@@ -23,6 +23,7 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{name: "cgroup", pkg: "cgroup"},
+		{name: "pidfd", pkg: "pidfd"},
 		{name: "reaper", pkg: "reaper"},
 		{name: "mount", pkg: "mount", skip: newerKernels},
 		{name: "runc", pkg: "runc"},
