@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -130,7 +129,13 @@ func below(point string) ([]mountinfo.Entry, error) {
 	found, err := readTable(func(p, _ []byte) bool {
 		return len(p) >= len(point) && string(p[:len(point)]) == point && (len(p) == len(point) || p[len(point)] == '/')
 	})
-	return slices.DeleteFunc(found, func(e mountinfo.Entry) bool { return e.Deleted }), err
+	there := found[:0]
+	for _, e := range found {
+		if !e.Deleted {
+			there = append(there, e)
+		}
+	}
+	return there, err
 }
 
 // onMount picks the mount with this id, which must be mounted on point, and those
@@ -167,19 +172,24 @@ func newestFirst(entries []mountinfo.Entry) {
 	for _, e := range entries {
 		parent[e.ID] = e.Parent
 	}
-	depth := make(map[int]int, len(entries))
-	for _, e := range entries {
+	var levels [][]mountinfo.Entry // by how many of the others each is on
+	for i := len(entries) - 1; i >= 0; i-- {
 		// A mount that names itself as its parent ends the count, not the program.
 		n := 0
-		for id, ok := e.Parent, true; n < len(entries); n++ {
+		for id, ok := entries[i].Parent, true; n < len(entries); n++ {
 			if id, ok = parent[id]; !ok {
 				break
 			}
 		}
-		depth[e.ID] = n
+		for len(levels) <= n {
+			levels = append(levels, nil)
+		}
+		levels[n] = append(levels[n], entries[i])
 	}
-	slices.Reverse(entries)
-	slices.SortStableFunc(entries, func(a, b mountinfo.Entry) int { return depth[b.ID] - depth[a.ID] })
+	at := 0
+	for n := len(levels) - 1; n >= 0; n-- {
+		at += copy(entries[at:], levels[n])
+	}
 }
 
 // canonical is path as the table of mounts has it: absolute, no symbolic link in
