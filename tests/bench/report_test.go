@@ -18,7 +18,7 @@ func example() []measure {
 		{"g", "g.rate", "rate", "GiB/s", true, times(3), times(1.5)},
 		{"g", "g.plain", "plain", "", false, limit{}, limit{}},
 		{"g", "g.silent", "silent", "ms", false, most(1), most(1)},
-		{"g", "g.bare", "against no shim", "GiB/s", true, times(3), bare(0.9)},
+		{"g", "g.bare", "against no shim", "GiB/s", true, times(3), limit{bare: 0.9}},
 		{"other", "other.x", "not run", "ms", false, most(1), most(1)},
 	}
 }
@@ -110,8 +110,11 @@ func TestLimitsHoldAtTheirEdge(t *testing.T) {
 		{times(0.5), false, 1.1, past},
 		{times(3), true, 6, within},
 		{times(3), true, 5.9, past},
-		{bare(0.5), true, 5, within},
-		{bare(0.5), true, 4.9, past},
+		{limit{bare: 0.5}, true, 5, within},
+		{limit{bare: 0.5}, true, 4.9, past},
+		{limit{times: 2, bare: 0.5}, true, 4.9, within},
+		{limit{times: 3, bare: 0.5}, true, 5, within},
+		{limit{times: 3, bare: 0.5}, true, 4.9, past},
 		{limit{}, false, 1e9, notBound},
 	} {
 		m := measure{more: c.more}
