@@ -50,8 +50,8 @@ func endRuntimes(dir string) error {
 // asked first: the arguments of a process are in its memory, whose lock it may hold as
 // long as it likes, by a file system that does not answer.
 func runsIn(pid int, dir string) bool {
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
-	return err == nil && strings.TrimSuffix(cwd, " (deleted)") == dir
+	workedIn, err := bundle.WorkedIn("/proc/" + strconv.Itoa(pid))
+	return err == nil && workedIn == dir
 }
 
 // logsTo reports whether a process was started as an OCI runtime with that log.

@@ -20,13 +20,20 @@ func Elsewhere(dir string, shim int) bool {
 	if err != nil {
 		return false
 	}
-	cwd, err := os.Readlink("/proc/" + strconv.Itoa(shim) + "/cwd")
+	workedIn, err := WorkedIn("/proc/" + strconv.Itoa(shim))
 	if err != nil {
 		return false // there is none, or it is about to end
 	}
-	cwd = strings.TrimSuffix(cwd, " (deleted)") // a pod's first container may be gone
-	theirs := filepath.Dir(cwd)
+	theirs := filepath.Dir(workedIn)
 	return theirs != ours && alike(ours, theirs) && alike(filepath.Dir(ours), filepath.Dir(theirs))
+}
+
+// WorkedIn is the directory that a process works in, as shims and runtimes do in a
+// bundle, also when it is gone, as a pod's first container may be. process is the
+// process's directory in procfs.
+func WorkedIn(process string) (string, error) {
+	cwd, err := os.Readlink(process + "/cwd")
+	return strings.TrimSuffix(cwd, " (deleted)"), err
 }
 
 func alike(a, b string) bool { return filepath.Base(a) == filepath.Base(b) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -83,9 +82,7 @@ func inspectMain(args []string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Patience)
 	defer cancel()
 	v := inspect(ctx, b)
-	e := json.NewEncoder(os.Stdout)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
+	if err := writeJSON(os.Stdout, v); err != nil {
 		return trouble("inspect: %v", err)
 	}
 	if v.Error != "" {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-shim/holdfast/bundle"
 	"github.com/holdfast-shim/holdfast/client"
 )
 
@@ -102,11 +103,11 @@ func statesOfShims(proc string) ([]string, error) {
 		if err != nil || !strings.HasPrefix(string(name), "containerd-shim") {
 			continue
 		}
-		cwd, err := os.Readlink(dir + "/cwd")
+		workedIn, err := bundle.WorkedIn(dir)
 		if err != nil {
 			continue
 		}
-		state := filepath.Dir(filepath.Dir(strings.TrimSuffix(cwd, " (deleted)")))
+		state := filepath.Dir(filepath.Dir(workedIn))
 		here, err := os.Stat(state)
 		there, errThere := os.Stat(dir + "/root" + state)
 		if err == nil && errThere == nil && os.SameFile(here, there) {

@@ -65,11 +65,13 @@ func psMain(args []string) int {
 	if err != nil {
 		return trouble("ps: %v", err)
 	}
-	write := writeTable
+	sights := lookAtAll(bundles, o.Patience)
 	if o.JSON {
-		write = writeJSON
+		err = writeJSON(os.Stdout, sights)
+	} else {
+		err = writeTable(os.Stdout, sights)
 	}
-	if err := write(os.Stdout, lookAtAll(bundles, o.Patience)); err != nil {
+	if err != nil {
 		return trouble("ps: %v", err)
 	}
 	return exitOK
@@ -79,7 +81,8 @@ func psMain(args []string) int {
 // do not hold up the rest.
 const lookWidth = 16
 
-// lookAtAll gives each shim that patience, and keeps the order. A container that has gone meanwhile is left out.
+// lookAtAll gives each shim that patience, and keeps the order. A container that has
+// gone meanwhile is left out.
 func lookAtAll(bundles []*client.Bundle, patience time.Duration) []sight {
 	sights := make([]sight, len(bundles))
 	var group errgroup.Group
@@ -99,10 +102,10 @@ func lookAtAll(bundles []*client.Bundle, patience time.Duration) []sight {
 	})
 }
 
-func writeJSON(w io.Writer, sights []sight) error {
+func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(sights)
+	return e.Encode(v)
 }
 
 func writeTable(w io.Writer, sights []sight) error {

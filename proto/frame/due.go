@@ -15,8 +15,8 @@ type due struct {
 
 	mu      sync.Mutex // guards what is below
 	count   int
-	ended   bool          // there will be no more answers
-	settled chan struct{} // closed when there is nothing to wait for; nil when nobody waits
+	ended   bool  // there will be no more answers
+	settled latch // opened when there is nothing to wait for
 }
 
 // asked notes a request, before the server gets it.
@@ -54,9 +54,8 @@ func (d *due) end() {
 
 // tell wakes who waits, if it is time. The lock is held.
 func (d *due) tell() {
-	if d.settled != nil && d.isSettled() {
-		close(d.settled)
-		d.settled = nil
+	if d.isSettled() {
+		d.settled.open()
 	}
 }
 
@@ -69,10 +68,7 @@ func (d *due) wait(ctx context.Context) {
 		d.mu.Unlock()
 		return
 	}
-	if d.settled == nil {
-		d.settled = make(chan struct{})
-	}
-	settled := d.settled
+	settled := d.settled.wait()
 	d.mu.Unlock()
 	select {
 	case <-settled:

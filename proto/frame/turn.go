@@ -14,9 +14,9 @@ import (
 // (ttrpc issue 236), which is containerd's and lasts for months. The server enters
 // a request before it reads on.
 type turn struct {
-	mu      sync.Mutex    // guards what is below
-	reading bool          // a Read is under way, or there will be none any more
-	turned  chan struct{} // closed when reading becomes true; nil when nobody waits
+	mu      sync.Mutex // guards what is below
+	reading bool       // a Read is under way, or there will be none any more
+	turned  latch      // opened when reading becomes true
 }
 
 // readLimit bounds the wait. A server that has to refuse a request of the wrong
@@ -28,10 +28,7 @@ func (t *turn) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reading = true
-	if t.turned != nil {
-		close(t.turned)
-		t.turned = nil
-	}
+	t.turned.open()
 }
 
 // end says that it has read something; after the last Read it is not called.
@@ -48,10 +45,7 @@ func (t *turn) wait() {
 		t.mu.Unlock()
 		return
 	}
-	if t.turned == nil {
-		t.turned = make(chan struct{})
-	}
-	turned := t.turned
+	turned := t.turned.wait()
 	t.mu.Unlock()
 	limit := time.NewTimer(readLimit)
 	defer limit.Stop()
